@@ -236,7 +236,13 @@ class LimitExceeded(ClientError):
     code = "rate_limit_exceeded"
 
     def __init__(
-        self, limit: str, scope: str, retry_after: int, limit_value: int | None = None, *, budget: bool = False
+        self,
+        limit: str,
+        scope: str,
+        retry_after: int,
+        limit_value: int | None = None,
+        *,
+        budget: bool = False,
     ) -> None:
         super().__init__(limit, scope, retry_after, limit_value)
         self.limit = limit
