@@ -102,7 +102,10 @@ class Dialect(NamedTuple):
 
     name: str
     decode_request: Callable[..., Call]
-    """(body: bytes, *, model: str | None = None, stream: bool | None = None) -> Call; raises errors.BadRequest naming the path. Gemini's model and mode stand in its path."""
+    """(body: bytes, *, model: str | None = None, stream: bool | None = None) -> Call; BadRequest names the path.
+
+    Gemini's model and mode stand in the URL, so they are arguments.
+    """
     encode_request: Callable[[Call, Aim], Encoded]
     """Raises errors.BadRequest for content that cannot be carried."""
     decoder: Callable[[IdMaker], Decoder]
