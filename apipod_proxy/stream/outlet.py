@@ -1,0 +1,161 @@
+"""The client's side of a streamed answer. One for each exchange; the pumps of its attempts write through it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Protocol
+
+from apipod_proxy.errors import ProxyError
+
+DROP_SECONDS = 60.0
+"""A client that takes nothing for this long is dropped."""
+
+
+class Client(Protocol):
+    """What the edge gives: one HTTP answer, written straight to the transport."""
+
+    @property
+    def begun(self) -> bool: ...
+    @property
+    def gone(self) -> bool: ...
+    @property
+    def paused(self) -> bool:
+        """Its write buffer is full."""
+        ...
+
+    def begin_stream(self) -> None: ...
+    def write(self, data: bytes) -> None: ...
+    def end(self) -> None: ...
+    def drained(self) -> Awaitable[None]: ...
+    def abort(self) -> None: ...
+
+
+class Source(Protocol):
+    """The upstream call that feeds this answer."""
+
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+
+class Frames(Protocol):
+    """The client's dialect, in the three frames that the gateway itself makes."""
+
+    @property
+    def ping(self) -> bytes: ...
+    def error(self, error: ProxyError) -> bytes: ...
+
+
+class Outlet:
+    """Begins, feeds, pings and ends one streamed answer, and slows its source while the client is slow.
+
+    ``wrote_at`` is loop time. Every method is synchronous, so that a read from upstream becomes a write to the client with no
+    task switch between.
+    """
+
+    __slots__ = (
+        "_client",
+        "_drain",
+        "_frames",
+        "_loop",
+        "_ping_seconds",
+        "_pinging",
+        "_source",
+        "ended",
+        "sent",
+        "winner",
+        "wrote_at",
+    )
+
+    def __init__(
+        self, client: Client, frames: Frames, ping_seconds: float, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._client = client
+        self._frames = frames
+        self._loop = loop
+        self._ping_seconds = ping_seconds if frames.ping else 0.0
+        self._source: Source | None = None
+        self._drain: asyncio.Task[None] | None = None
+        self._pinging: asyncio.TimerHandle | None = None
+        self.winner: object | None = None
+        """The pump whose content reached the client; nobody else may write after it."""
+        self.wrote_at = loop.time()
+        self.sent = 0
+        self.ended = False
+        if self._ping_seconds:
+            self._pinging = loop.call_later(self._ping_seconds, self._ping)
+
+    def claim(self, pump: object, source: Source | None) -> bool:
+        """Make ``pump`` the one that answers; False when another one already does."""
+        if self.winner is None:
+            self.winner = pump
+            self._source = source
+            return True
+        return self.winner is pump
+
+    def write(self, data: bytes) -> None:
+        """Send whole events. The head goes out with the first ones."""
+        client = self._client
+        if not client.begun:
+            client.begin_stream()
+        client.write(data)
+        self.sent += len(data)
+        self.wrote_at = self._loop.time()
+        if client.paused and self._drain is None and not client.gone:
+            self._slow_down()
+
+    def finish(self) -> None:
+        """End a whole answer."""
+        self._close()
+        if not self._client.begun:
+            self._client.begin_stream()
+        self._client.end()
+
+    def fail(self, error: ProxyError) -> None:
+        """End a started answer with an error event; the client is told that it is not whole."""
+        if self.ended:
+            return
+        self.write(self._frames.error(error))
+        self.finish()
+
+    def _close(self) -> None:
+        self.ended = True
+        self.close()
+
+    def close(self) -> None:
+        """Stop the timers; called on every way out, also when the client has left."""
+        if self._pinging is not None:
+            self._pinging.cancel()
+            self._pinging = None
+        if self._drain is not None:
+            self._drain.cancel()
+            self._drain = None
+        self._source = None
+
+    def _ping(self) -> None:
+        """Lazily re-armed: one timer for each answer, however many events it has."""
+        due = self.wrote_at + self._ping_seconds
+        now = self._loop.time()
+        if now + 0.001 >= due:
+            if not self._client.paused:
+                self.write(self._frames.ping)
+            due = now + self._ping_seconds
+        self._pinging = self._loop.call_at(due, self._ping)
+
+    def _slow_down(self) -> None:
+        if self._source is not None:
+            self._source.pause()
+        self._drain = self._loop.create_task(self._wait_until_drained())
+
+    async def _wait_until_drained(self) -> None:
+        try:
+            async with asyncio.timeout(DROP_SECONDS):
+                await self._client.drained()
+        except TimeoutError:
+            self._client.abort()
+        except ConnectionError:
+            pass  # the client left; its handler is cancelled by the server
+        else:
+            self._drain = None
+            if self._source is not None:
+                self._source.resume()

@@ -1,0 +1,250 @@
+"""One attempt: receives what the upstream answers and passes it on. The upstream calls it; nothing here waits."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from apipod_proxy.dialect import ProtocolError
+from apipod_proxy.dialect.vocabulary import Failure
+from apipod_proxy.errors import Kind, UpstreamBroken, UpstreamError, UpstreamStatus
+from apipod_proxy.stream.lens import Lens
+from apipod_proxy.stream.outlet import Outlet, Source
+
+HOLD_BYTES = 64 * 1024
+"""The most that is held back of a stream before its first content; past it the stream starts as it is."""
+
+ERROR_BYTES = 256 * 1024
+"""The most that is read of an error body."""
+
+LINGER_SECONDS = 1.0
+"""How long the upstream has, after the terminal event, to end its message and so keep its connection."""
+
+WHOLE_BYTES = 8 * 1024 * 1024
+"""Unary answers up to this size are held whole before the status goes out, so that a cut one can fail over."""
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Call(Source, Protocol):
+    """The upstream's handle of this attempt."""
+
+    def abort(self) -> None: ...
+
+
+class Attempted:
+    """What every kind of attempt has: a status, headers, one future, and the collected body where it is not streamed."""
+
+    __slots__ = (
+        "_buffer",
+        "_size",
+        "call",
+        "error",
+        "first_content_at",
+        "headers",
+        "loop",
+        "status",
+        "waiter",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.call: Call | None = None
+        self.status = 0
+        self.headers: Headers = []
+        self.error: UpstreamError | None = None
+        self.first_content_at: float | None = None
+        self.waiter: asyncio.Future[None] = loop.create_future()
+        self._buffer: list[bytes] = []
+        self._size = 0
+
+    @property
+    def collected(self) -> bytes:
+        """The body as far as it was held."""
+        return b"".join(self._buffer)
+
+    def head(self, status: int, headers: Headers) -> None:
+        self.status = status
+        self.headers = headers
+
+    def failed(self, error: UpstreamError) -> None:
+        self.error = error
+        self.settle()
+
+    def settle(self) -> None:
+        if not self.waiter.done():
+            self.waiter.set_result(None)
+
+    def give_up(self, error: UpstreamError) -> None:
+        """Stop the upstream and end the attempt with ``error``."""
+        self.error = error
+        if self.call is not None:
+            self.call.abort()
+        self.settle()
+
+    def hold(self, data: bytes, most: int) -> bool:
+        """Keep ``data``; False when that is more than may be kept."""
+        self._size += len(data)
+        self._buffer.append(data)
+        return self._size <= most
+
+
+class WholePump(Attempted):
+    """A unary answer, or an error, held whole."""
+
+    __slots__ = ()
+
+    def body(self, data: bytes) -> None:
+        if self.first_content_at is None:
+            self.first_content_at = self.loop.time()
+        most = WHOLE_BYTES * 8 if self.status < 400 else ERROR_BYTES
+        if not self.hold(data, most):
+            if self.status >= 400:
+                self.end()
+                if self.call is not None:
+                    self.call.abort()
+            else:
+                self.give_up(UpstreamBroken(f"a unary answer of more than {most} bytes"))
+
+    def end(self) -> None:
+        self.settle()
+
+
+class StreamPump(Attempted):
+    """A streamed answer. Head and early events are held until there is content, so that an early error can still fail over."""
+
+    __slots__ = ("_lens", "_linger", "_outlet", "_passing", "_streams")
+
+    def __init__(self, outlet: Outlet, lens: Lens, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._outlet = outlet
+        self._lens = lens
+        self._linger: asyncio.TimerHandle | None = None
+        self._streams = False
+        self._passing = False
+
+    @property
+    def lens(self) -> Lens:
+        return self._lens
+
+    @property
+    def started(self) -> bool:
+        """Whether content of this attempt reached the client."""
+        return self._passing
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the upstream streams; else the whole body is in ``collected``."""
+        return self._streams
+
+    def head(self, status: int, headers: Headers) -> None:
+        self.status = status
+        self.headers = headers
+        self._streams = 200 <= status < 300 and not is_json(headers)
+
+    def body(self, data: bytes) -> None:
+        if self._passing:
+            lens = self._lens
+            try:
+                out = lens.feed(data)
+            except ProtocolError as exc:
+                self.give_up(UpstreamBroken(str(exc)))
+                return
+            if out:
+                self._outlet.write(out)
+            if lens.finished:
+                self._finish()
+            elif lens.failure is not None:
+                self.give_up(failure_error(lens.failure))
+        elif self._streams:
+            self._hold_back(data)
+        elif not self.hold(data, WHOLE_BYTES if self.status < 400 else ERROR_BYTES):
+            self.give_up(UpstreamBroken("an answer that is no stream and too large to hold"))
+
+    def _hold_back(self, data: bytes) -> None:
+        lens = self._lens
+        try:
+            out = lens.feed(data)
+        except ProtocolError as exc:
+            self.give_up(UpstreamBroken(str(exc)))
+            return
+        if lens.failure is not None:
+            self.give_up(failure_error(lens.failure))
+        elif not lens.content:
+            if not self.hold(out, HOLD_BYTES):
+                self._start(b"")
+        else:
+            self._start(out)
+
+    def _start(self, out: bytes) -> None:
+        if not self._outlet.claim(self, self.call):
+            self.give_up(UpstreamBroken("another attempt answered first"))
+            return
+        self.first_content_at = self.loop.time()
+        self._passing = True
+        if self._buffer:
+            out = b"".join(self._buffer) + out
+            self._buffer.clear()
+        self._outlet.write(out)
+        if self._lens.finished:
+            self._finish()
+
+    def _finish(self) -> None:
+        """The client has its whole answer; the upstream may still end its message in good order."""
+        if self._outlet.ended:
+            return
+        self._outlet.finish()
+        self._linger = self.loop.call_later(LINGER_SECONDS, self._stop_lingering)
+
+    def _stop_lingering(self) -> None:
+        if self.call is not None:
+            self.call.abort()
+        self.settle()
+
+    def end(self) -> None:
+        self._close(None)
+
+    def failed(self, error: UpstreamError) -> None:
+        # A reset after the end is no error: the answer was whole.
+        self._close(error)
+
+    def _close(self, error: UpstreamError | None) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+        if not self._streams:
+            self.error = error
+        elif not self._outlet.ended or self._outlet.winner is not self:
+            try:
+                last = self._lens.eof()
+            except ProtocolError as exc:
+                self.error = error or UpstreamBroken(str(exc))
+            else:
+                self._end_with(last)
+        self.settle()
+
+    def _end_with(self, last: bytes) -> None:
+        if not self._passing:
+            self._start(last)
+        elif last:
+            self._outlet.write(last)
+        if self._passing and not self._outlet.ended:
+            self._outlet.finish()
+
+
+def is_json(headers: Headers) -> bool:
+    """Whether the content type is JSON, and so no stream of events."""
+    for name, value in headers:
+        if name == b"content-type":
+            return b"json" in value and b"stream" not in value and b"ndjson" not in value
+    return False
+
+
+def failure_error(failure: Failure) -> UpstreamStatus:
+    """An error that a provider put into its stream, as if it had come with a status."""
+    return UpstreamStatus(
+        failure.status or 502,
+        failure.message,
+        kind=Kind(failure.kind) if failure.kind in Kind.__members__.values() else Kind.UPSTREAM,
+        code=failure.code,
+        retry_after=failure.retry_after,
+    )
