@@ -1,0 +1,1 @@
+"""The attempt: pooled connections, provider types and their quirks, credentials, timeouts and cancellation."""

@@ -1,0 +1,81 @@
+"""What a provider type is: a record of data. Code stands beside it only where the protocol differs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from urllib.parse import quote
+
+from apipod_proxy.dialect import NO_QUIRKS, Quirks
+
+VERSION_SEGMENT = re.compile(r"/v\d+(?:(?:alpha|beta)\d*)?$")
+"""The last segment of a base URL that already names the API's version."""
+
+
+class Auth(StrEnum):
+    """The header that carries the account's key."""
+
+    BEARER = "authorization"
+    X_API_KEY = "x-api-key"
+    X_GOOG_API_KEY = "x-goog-api-key"
+    API_KEY = "api-key"
+    NONE = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """Where one dialect or operation is spoken: its path, which may hold ``{model}``; ``stream_path`` where streams have their own."""
+
+    path: str
+    stream_path: str = ""
+    quirks: Quirks = NO_QUIRKS
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderType:
+    """``surfaces``: dialect or operation → where it is spoken; the first dialect in it is the one used for clients of other dialects.
+
+    ``base_url`` is the default. ``headers`` are sent with every request. ``forward`` names the client's headers that go up.
+    ``signs``: whose thinking signatures it makes and accepts (the name of a dialect). ``quota_shared``: a 429 is about the whole account.
+    ``auth_failure(status, body)`` tells a 403 that refuses the credential from one that refuses the request.
+    """
+
+    name: str
+    base_url: str
+    surfaces: Mapping[str, Surface]
+    auth: Auth = Auth.BEARER
+    headers: Mapping[str, str] = field(default_factory=dict)
+    forward: frozenset[str] = frozenset()
+    signs: str = ""
+    quota_shared: bool = False
+    auth_failure: Callable[[int, bytes], bool] | None = None
+    needs_key: bool = True
+    key_variable: str = ""
+    """The environment variable that holds its key by custom."""
+
+    def speaks(self, dialect: str) -> str | None:
+        """The dialect to use for a client of ``dialect``: the same one where it can be, so that the answer is spliced."""
+        if dialect in self.surfaces:
+            return dialect
+        return next((name for name in DIALECT_NAMES if name in self.surfaces), None)
+
+
+DIALECT_NAMES = ("openai_chat", "anthropic", "gemini", "openai_responses", "cohere", "gigachat")
+"""In the order of preference where a provider speaks several and none is the client's."""
+
+TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
+
+
+def join_url(base_url: str, path: str) -> str:
+    """``base_url`` + ``path``; a version at the end of the base stands for the one at the start of the path."""
+    base = base_url.rstrip("/")
+    if VERSION_SEGMENT.search(base):
+        path = re.sub(r"^/v\d+(?:(?:alpha|beta)\d*)?(?=/)", "", path)
+    return base + path
+
+
+def fill_model(path: str, model: str) -> str:
+    """``path`` with ``{model}`` replaced; what a client put into the name cannot leave its place in the URL."""
+    return path.replace("{model}", quote(model, safe="/:@-._~")) if "{model}" in path else path
