@@ -341,11 +341,19 @@ class MediaDelta(NamedTuple):
 
 
 class Annotation(NamedTuple):
-    """A citation on text block ``block``, as it stood on the wire."""
+    """A citation on text block ``block``: as it stood on the wire, and what every dialect can say of it.
+
+    ``start`` and ``end`` count characters of the block's text, ``quote`` is the cited passage of the source.
+    """
 
     citation: Opaque
     block: int
     choice: int = 0
+    url: str | None = None
+    title: str | None = None
+    quote: str | None = None
+    start: int | None = None
+    end: int | None = None
 
 
 class Logprobs(NamedTuple):
