@@ -1,0 +1,1 @@
+"""The client side: the HTTP front, what it refuses, the routes beside completions, health, workers and shutdown."""

@@ -1,0 +1,299 @@
+"""The HTTP front: aiohttp's server with the bounds that the open internet asks for.
+
+aiohttp parses, frames and keeps connections; what it has no hook for is added here by subclassing its connection: a deadline and a size
+for request heads, fixed sentences for what cannot be read as HTTP, a bounded good-bye to clients whose body is not wanted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple, cast
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import RequestPayloadError
+
+from apipod_proxy.errors import BadRequest, HeadersTooLarge, InternalError, ProxyError, RequestTimeout
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+ErrorAnswer = Callable[[web.BaseRequest, ProxyError], web.Response]
+
+UNREADABLE = "The request cannot be read as HTTP."
+SWEEP_SECONDS = 0.5
+DISCARD_SECONDS = 1.0
+DISCARD_BYTES = 128 * 1024
+"""What a refused client may still have on its way: closing on unread bytes resets the connection, and its answer would be lost with it."""
+
+
+class HttpBounds(NamedTuple):
+    """Bytes and seconds. ``send_buffer`` is the kernel's for one client: what a slow one lets the upstream run ahead."""
+
+    line: int = 8192
+    headers: int = 128
+    head: int = 64 * 1024
+    head_seconds: float = 10.0
+    keepalive_seconds: float = 75.0
+    send_buffer: int = 256 * 1024
+    write_buffer: int = 64 * 1024
+    read_buffer: int = 256 * 1024
+    backlog: int = 4096
+
+
+DEFAULT_BOUNDS = HttpBounds()
+
+
+class Connection(web.RequestHandler):
+    """One client connection."""
+
+    __slots__ = ("_awaited", "_budget", "_front", "_head_bytes", "_open", "_payload")
+
+    def __init__(self, front: Front, **options: Any) -> None:
+        super().__init__(front, **options)
+        self._front = front
+        # Requests that were read and are not answered yet; with none, what arrives is the head of the next one.
+        self._open = 0
+        self._head_bytes = 0
+        self._payload: StreamReader = EMPTY_PAYLOAD
+        # Bytes that are still discarded after the good-bye, None before it.
+        self._budget: int | None = None
+        self._awaited: asyncio.Future[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is open."""
+        return self._open > 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # uvloop's transports are no subclasses of asyncio's.
+        cast("asyncio.Transport", transport).set_write_buffer_limits(high=self._front.bounds.write_buffer)
+        self._front.expect_head(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._front.waiting.pop(self, None)
+        if self._awaited is not None and not self._awaited.done():
+            self._awaited.set_result(None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._budget is not None:
+            self._budget -= len(data)
+            if self._budget < 0 and self.transport is not None:
+                self.transport.abort()
+            return
+        before = self._request_count
+        super().data_received(data)
+        arrived = self._request_count - before
+        if arrived:
+            self._open += arrived
+            self._head_bytes = 0
+            self._front.waiting.pop(self, None)
+            self._watch_body()
+        elif not self._open:
+            self._watch_head(len(data))
+
+    def _watch_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self._front.bounds.head:
+            self._refuse(HeadersTooLarge())
+        elif self not in self._front.waiting:
+            self._front.expect_head(self)
+
+    def _watch_body(self) -> None:
+        """Broken framing of a body arrives as one more message: the reader of that body has to hear of it."""
+        message, payload = self._messages[-1]
+        if isinstance(message, RawRequestMessage):
+            self._payload = payload
+        elif not self._payload.is_eof():
+            self._payload.set_exception(RequestPayloadError(UNREADABLE))
+
+    def head_is_late(self) -> None:
+        """Close; a client that had begun to send is told why."""
+        if self._head_bytes:
+            self._refuse(RequestTimeout())
+        else:
+            self.force_close()
+
+    def _refuse(self, error: ProxyError) -> None:
+        """Answer what never became a request, and close."""
+        self._front.waiting.pop(self, None)
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(self._front.raw_answer(error))
+        self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to what aiohttp could not read; ``message`` quotes the client, so nothing of it goes out."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun")
+        error: ProxyError
+        if isinstance(exc, LineTooLong) or (message is not None and message.startswith("Too many headers")):
+            error = HeadersTooLarge()
+        elif status == 400:
+            error = BadRequest(UNREADABLE)
+        else:
+            self.log_exception("A handler failed past its guard.", exc_info=exc)
+            error = InternalError()
+        answer = self._front.error_answer(request, error)
+        answer.force_close()
+        return answer
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        result = await super().finish_response(request, resp, start_time)
+        self._open -= 1
+        if not request.content.is_eof() and request.content is not EMPTY_PAYLOAD:
+            await self._hang_up()
+        return result
+
+    async def _hang_up(self) -> None:
+        """End the connection although a body is on its way: say so, and discard a bounded rest so that the answer is not lost."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        self._budget = DISCARD_BYTES
+        self._awaited = self._loop.create_future()
+        with suppress(OSError, RuntimeError):  # the client may have left between the two lines
+            transport.write_eof()
+            transport.resume_reading()
+        try:
+            async with asyncio.timeout(DISCARD_SECONDS):
+                await self._awaited
+        except TimeoutError:
+            self.force_close()
+
+
+class Front(web.Server):
+    """Makes connections, and closes those whose request head is late."""
+
+    def __init__(
+        self,
+        handle: Handle,
+        make_request: Callable[..., web.BaseRequest],
+        error_answer: ErrorAnswer,
+        raw_answer: Callable[[ProxyError], bytes],
+        bounds: HttpBounds = DEFAULT_BOUNDS,
+    ) -> None:
+        super().__init__(handle, request_factory=self._request, handler_cancellation=True)
+        self.bounds = bounds
+        self.error_answer = error_answer
+        self.raw_answer = raw_answer
+        self.waiting: dict[Connection, float] = {}
+        self.closing = False
+        self._make_request_of = make_request
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._options = {
+            "loop": self._loop,
+            "keepalive_timeout": bounds.keepalive_seconds,
+            "max_line_size": bounds.line,
+            "max_field_size": bounds.line,
+            "max_headers": bounds.headers,
+            "read_bufsize": bounds.read_buffer,
+            # Connections that end with a body unread are hung up here, in bounds.
+            "lingering_time": 0.0,
+            "access_log": None,
+        }
+
+    def __call__(self) -> Connection:
+        return Connection(self, **self._options)
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        if self.closing:
+            # Every answer from now on says ``connection: close``.
+            message = message._replace(should_close=True)
+        return self._make_request_of(message, payload, protocol, writer, task)
+
+    def expect_head(self, connection: Connection) -> None:
+        """From now on the head of a request is awaited on ``connection``."""
+        self.waiting[connection] = self._loop.time() + self.bounds.head_seconds
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        # Deadlines are all equally far, so the oldest stand first.
+        late = []
+        for connection, deadline in self.waiting.items():
+            if deadline > now:
+                break
+            late.append(connection)
+        for connection in late:
+            del self.waiting[connection]
+            connection.head_is_late()
+        self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep) if self.waiting else None
+
+    def close_idle(self) -> int:
+        """Close every connection that has no request open; the others close with their answer. Says how many are left."""
+        self.closing = True
+        for connection in self.connections:
+            connection.close()
+        return sum(1 for connection in self.connections if cast("Connection", connection).busy)
+
+    def stop_sweeping(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+
+
+def dispatcher(hot: Mapping[str, Handler], fallback: Handle) -> Handle:
+    """POSTs to the paths of ``hot`` go straight to their handler; aiohttp's router and middleware see only the rest."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        if request.method == "POST":
+            path, _, _ = request.raw_path.partition("?")
+            handler = hot.get(path)
+            if handler is not None:
+                assert isinstance(request, web.Request)
+                return await handler(request)
+        return await fallback(request)
+
+    return handle
+
+
+def listening_sockets(
+    host: str, port: int, bounds: HttpBounds, *, share: bool = False
+) -> list[socket.socket]:
+    """Bound sockets for every address of ``host`` (one where the port is 0, to be chosen by the system). OSError.
+
+    ``share`` lets several processes listen on one port. Connections inherit the send buffer from their listener.
+    """
+    listeners: list[socket.socket] = []
+    found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        for family, kind, protocol, _, address in found[: 1 if port == 0 else None]:
+            listener = socket.socket(family, kind, protocol)
+            listeners.append(listener)
+            if family == socket.AF_INET6:
+                # "::" means both families; a name that resolves to both has its own socket for IPv4.
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(len(found) > 1))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if share:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, bounds.send_buffer)
+            listener.bind(address)
+            listener.setblocking(False)
+    except OSError:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
