@@ -1,0 +1,72 @@
+"""What all tests share: the event loop of production, real services, and a detector of blocking calls."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+
+import asyncpg
+import pytest
+import redis.asyncio
+import uvloop
+from blockbuster import BlockBuster, blockbuster_ctx
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Every test runs on the loop that the server runs on."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls() -> Iterator[BlockBuster]:
+    """A call from our code that would hold up the event loop fails the test."""
+    with blockbuster_ctx("apipod_proxy") as detector:
+        yield detector
+
+
+def _service(name: str, what: str) -> str:
+    url = os.environ.get(name)
+    if not url:
+        pytest.fail(
+            f"{name} is not set: this test needs a real {what}; scripts/test brings one up", pytrace=False
+        )
+    return url
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> str:
+    """URL of a real PostgreSQL, shared by all tests: each keeps to a schema of its own."""
+    return _service("TEST_DATABASE_URL", "PostgreSQL")
+
+
+@pytest.fixture
+async def postgres_schema(postgres_url: str) -> AsyncIterator[str]:
+    """The name of a schema that does not exist yet and is dropped after the test."""
+    name = f"test_{secrets.token_hex(6)}"
+    yield name
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        await connection.execute(f'DROP SCHEMA IF EXISTS "{name}" CASCADE')
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """URL of a real Redis, shared by all tests: each keeps to a key prefix of its own."""
+    return _service("TEST_REDIS_URL", "Redis")
+
+
+@pytest.fixture
+async def redis_prefix(redis_url: str) -> AsyncIterator[str]:
+    """A prefix for keys; what stands under it is deleted after the test, also within a {hash tag}."""
+    prefix = f"test-{secrets.token_hex(6)}"
+    yield prefix
+    client = redis.asyncio.Redis.from_url(redis_url)
+    try:
+        async for key in client.scan_iter(match=f"*{prefix}*", count=1000):
+            await client.delete(key)
+    finally:
+        await client.aclose()
