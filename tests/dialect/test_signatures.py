@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apipod_proxy.dialect.signatures import (
+    CALL,
+    Signed,
+    unwrap,
+    unwrap_base64,
+    unwrap_placed,
+    wrap,
+    wrap_base64,
+    wrap_foreign,
+)
+
+DIALECTS = st.sampled_from(["anthropic", "gemini", "openai_chat", "openai_responses"])
+PLACES = st.sampled_from(["", "call", "text"])
+
+
+@given(signature=st.text(), signed_by=DIALECTS, place=PLACES)
+def test_what_is_wrapped_is_unwrapped_again(signature: str, signed_by: str, place: str) -> None:
+    assert unwrap(wrap(signature, signed_by, place)) == (signature, signed_by)
+    assert unwrap_placed(wrap(signature, signed_by, place)) == Signed(signature, signed_by, place)
+
+
+@given(signature=st.text(st.characters(exclude_categories=["Cs"])), signed_by=DIALECTS, place=PLACES)
+def test_base64_survives_a_client_that_decodes_and_encodes_it(
+    signature: str, signed_by: str, place: str
+) -> None:
+    text = wrap_base64(signature, signed_by, place)
+    expected = Signed(signature, signed_by, place)
+    assert unwrap_base64(text) == expected
+    again = base64.urlsafe_b64encode(base64.b64decode(text)).decode()
+    assert unwrap_base64(again) == expected
+    assert unwrap_base64(again.rstrip("=")) == expected
+
+
+@given(st.binary())
+def test_a_genuine_signature_has_no_label(data: bytes) -> None:
+    text = base64.b64encode(data).decode()
+    assert unwrap(text) == (text, None)
+
+
+@pytest.mark.parametrize("text", ["", "QG", "QGFi", "QG!!", "QGFudGhyb3BpYw==", "QP8=", "QGH/", "CiQB"])
+def test_what_was_not_wrapped_comes_back_as_it_is(text: str) -> None:
+    assert unwrap_base64(text) == Signed(text, None)
+    assert unwrap_placed(text) == Signed(text, None)
+
+
+def test_only_foreign_signatures_and_foreign_places_are_labelled() -> None:
+    assert wrap_foreign("s", "anthropic", "anthropic") == "s"
+    assert wrap_foreign("s", None, "anthropic") == "s"
+    assert wrap_foreign("s", "gemini", "anthropic") == "@gemini:s"
+    assert wrap_foreign("s", "gemini", "anthropic", CALL) == "@gemini/call:s"
+    assert wrap_foreign("s", None, "gemini", CALL) == "@gemini/call:s"
