@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -23,6 +24,15 @@ NO_LIMITS: LimitTable = MappingProxyType({})
 """Kind (one of LIMIT_KINDS) → Limit; an absent kind is unlimited."""
 
 NO_STRINGS: Mapping[str, str] = MappingProxyType({})
+
+
+def no_limits() -> LimitTable:
+    """A default for dataclasses, which take no mapping itself."""
+    return NO_LIMITS
+
+
+def no_strings() -> Mapping[str, str]:
+    return NO_STRINGS
 
 
 class Source(StrEnum):
@@ -92,7 +102,7 @@ class Account:
     name: str
     api_key: str = field(repr=False, default="")
     weight: float = 1
-    limits: LimitTable = NO_LIMITS
+    limits: LimitTable = field(default_factory=no_limits)
     active: bool = True
     origin: str = field(repr=False, default="")
     """``${NAME}`` where the key came from the environment, else empty."""
@@ -109,10 +119,10 @@ class Provider:
     retries: Retries = Retries()
     breaker: Breaker = Breaker()
     pool: PoolSize = PoolSize()
-    headers: Mapping[str, str] = NO_STRINGS
-    options: Mapping[str, str] = NO_STRINGS
+    headers: Mapping[str, str] = field(default_factory=no_strings)
+    options: Mapping[str, str] = field(default_factory=no_strings)
     """What only this provider type knows, as the account id of Cloudflare."""
-    limits: LimitTable = NO_LIMITS
+    limits: LimitTable = field(default_factory=no_limits)
     active: bool = True
     source: Source = Source.FILE
 
@@ -125,7 +135,7 @@ class Model:
     name: str
     provider: str
     upstream_model: str
-    limits: LimitTable = NO_LIMITS
+    limits: LimitTable = field(default_factory=no_limits)
     price: Price | None = None
     capabilities: frozenset[str] | None = None
     context_window: int | None = None
@@ -162,8 +172,8 @@ class Subscription:
     id: str
     name: str
     routes: Mapping[str, Route]
-    limits: LimitTable = NO_LIMITS
-    user_limits: LimitTable = NO_LIMITS
+    limits: LimitTable = field(default_factory=no_limits)
+    user_limits: LimitTable = field(default_factory=no_limits)
     active: bool = True
     source: Source = Source.FILE
 
@@ -174,7 +184,7 @@ class User:
     name: str
     subscription: str
     role: Role = Role.MEMBER
-    limits: LimitTable = NO_LIMITS
+    limits: LimitTable = field(default_factory=no_limits)
     active: bool = True
     expires_at: int | None = None
     source: Source = Source.FILE
@@ -189,13 +199,31 @@ class ApiKey:
     name: str
     digest: bytes = field(repr=False)
     prefix: str = ""
-    limits: LimitTable = NO_LIMITS
+    limits: LimitTable = field(default_factory=no_limits)
     allowed_models: frozenset[str] | None = None
     allowed_providers: frozenset[str] | None = None
     active: bool = True
     expires_at: int | None = None
     created_at: int = 0
     source: Source = Source.FILE
+    revoked_at: int | None = None
+    """When it was revoked; a revoked key is inactive, and no file brings it back."""
+
+
+PREFIX_LENGTH = 12
+
+
+def key_digest(text: str) -> bytes | None:
+    """The SHA-256 of a client key; None for text that no client can have sent."""
+    try:
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+    except UnicodeEncodeError:
+        return None
+
+
+def key_prefix(text: str) -> str:
+    """What may be shown of a key: its first 12 characters, of a short one no more than half."""
+    return text[: min(PREFIX_LENGTH, len(text) // 2)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +247,7 @@ class Snapshot:
     users: Mapping[str, User]
     keys: Mapping[bytes, ApiKey]
     """By digest; inactive and expired keys are in here too, so that they can be told from unknown ones."""
-    limits: LimitTable = NO_LIMITS
+    limits: LimitTable = field(default_factory=no_limits)
     """Of the whole proxy."""
 
 
