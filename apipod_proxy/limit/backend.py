@@ -1,0 +1,59 @@
+"""The interface of the two back ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from apipod_proxy.limit.buckets import Cell, Gauge
+from apipod_proxy.limit.model import Admission, Counter, Level, Row
+
+
+class Half:
+    """Counters that are taken together: all of them or none. Compiled once, good for a catalog's life."""
+
+    __slots__ = ("__weakref__", "cells", "counters", "gauges", "ones", "tokens")
+
+    def __init__(
+        self, counters: Sequence[Counter], cells: Sequence[Cell], capacities: Sequence[int | None]
+    ) -> None:
+        """``capacities``: the most tokens that a reservation takes from each; None where requests are counted, not tokens."""
+        self.counters = tuple(counters)
+        self.cells = tuple(cells)
+        self.ones: tuple[Cell, ...] = tuple(
+            c for c, most in zip(cells, capacities, strict=True) if most is None
+        )
+        self.tokens: tuple[tuple[Cell, int], ...] = tuple(
+            (c, most) for c, most in zip(cells, capacities, strict=True) if most is not None
+        )
+        self.gauges: tuple[Gauge, ...] = tuple(c for c in cells if isinstance(c, Gauge))
+
+    def __repr__(self) -> str:
+        return f"<Half of {', '.join(f'{c.scope} {c.kind}' for c in self.counters) or 'nothing'}>"
+
+
+class Limits(Protocol):
+    def half(self, counters: Sequence[Counter]) -> Half:
+        """Compile ``counters``. The level of one that is known already is kept, also under new numbers."""
+
+    async def admit(self, caller: Half | None, candidate: Half | None, tokens: int) -> Admission:
+        """Take both halves in one step, each whole or not at all; ``tokens`` is the reservation (see ``estimate.reserve``).
+
+        A refused caller leaves nothing taken, a refused candidate leaves the caller's half taken. No counter reserves more than its
+        capacity. Never raises because of a back end that is away.
+        """
+
+    def levels(self, half: Half) -> list[Level]:
+        """What is left of each counter, as far as this process knows."""
+
+    def seed(self, rows: Iterable[Row]) -> None:
+        """Take over what was used before: the rows of ``snapshot``, or window totals from the usage log."""
+
+    def snapshot(self) -> list[Row]:
+        """All that is worth keeping over a restart."""
+
+    def status(self) -> str:
+        """Empty if all is well, else "degraded: …" with the reason."""
+
+    async def close(self) -> None:
+        """Deliver what is outstanding and let go of every resource."""
