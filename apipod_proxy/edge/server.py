@@ -155,6 +155,8 @@ class Connection(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         result = await super().finish_response(request, resp, start_time)
         self._open -= 1
+        if self._front.closing:
+            self.close()
         if not request.content.is_eof() and request.content is not EMPTY_PAYLOAD:
             await self._hang_up()
         return result
@@ -242,12 +244,17 @@ class Front(web.Server):
             connection.head_is_late()
         self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep) if self.waiting else None
 
-    def close_idle(self) -> int:
-        """Close every connection that has no request open; the others close with their answer. Says how many are left."""
+    @property
+    def busy(self) -> int:
+        """How many connections have a request open."""
+        return sum(1 for connection in self.connections if cast("Connection", connection).busy)
+
+    def close_idle(self) -> None:
+        """Close every connection that has no request open; the others, and what comes on new ones, close with their answer."""
         self.closing = True
         for connection in self.connections:
-            connection.close()
-        return sum(1 for connection in self.connections if cast("Connection", connection).busy)
+            if not cast("Connection", connection).busy:
+                connection.force_close()
 
     def stop_sweeping(self) -> None:
         if self._sweeper is not None:
