@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 from aiohttp.web_protocol import RequestPayloadError
 
 from apipod_proxy.edge.body import BROKEN_BODY
@@ -17,6 +18,7 @@ from apipod_proxy.edge.server import Handler
 from apipod_proxy.errors import BadRequest, InternalError, MethodNotAllowed, NotFound, ProxyError
 
 SERVER = "apipod-proxy"
+REQUEST_ID = web.RequestKey("request_id", str)
 log = logging.getLogger("apipod_proxy.edge")
 
 
@@ -51,7 +53,7 @@ class Guard:
         self._cors = cors
 
     @property
-    def middleware(self) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+    def middleware(self) -> Middleware:
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             return await self.run(request, handler)
@@ -62,7 +64,7 @@ class Guard:
         """Answer ``request`` with ``handler``. Cancellation passes: the client has left."""
         started = self._monotonic()
         request_id = self._new_id()
-        request["request_id"] = request_id
+        request[REQUEST_ID] = request_id
         error: ProxyError | None = None
         try:
             answer = self._cors.preflight(request) or await handler(request)
@@ -81,7 +83,7 @@ class Guard:
 
     def error_answer(self, request: web.BaseRequest, error: ProxyError) -> web.Response:
         """``error`` in the dialect of the client."""
-        request_id = request.get("request_id") or self._new_id()
+        request_id = request.get(REQUEST_ID) or self._new_id()
         answer = self._renderer.response(error, dialect_of(request.path, request.headers), request_id)
         if not request.content.is_eof() or request.content.exception() is not None:
             # What follows on this connection is the rest of a body that nobody reads.
@@ -101,7 +103,7 @@ class Guard:
         self, request: web.Request, answer: web.StreamResponse, started: float, error: ProxyError | None
     ) -> Seen:
         return Seen(
-            request["request_id"],
+            request[REQUEST_ID],
             request.headers.get("x-request-id"),
             request.method,
             request.path,

@@ -26,7 +26,7 @@ Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 ErrorAnswer = Callable[[web.BaseRequest, ProxyError], web.Response]
 
 UNREADABLE = "The request cannot be read as HTTP."
-SWEEP_SECONDS = 0.5
+SWEEP_SECONDS = 0.25
 DISCARD_SECONDS = 1.0
 DISCARD_BYTES = 128 * 1024
 """What a refused client may still have on its way: closing on unread bytes resets the connection, and its answer would be lost with it."""
@@ -52,7 +52,7 @@ DEFAULT_BOUNDS = HttpBounds()
 class Connection(web.RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_awaited", "_budget", "_front", "_head_bytes", "_open", "_payload")
+    __slots__ = ("_awaited", "_broken", "_budget", "_front", "_head_bytes", "_open", "_payload")
 
     def __init__(self, front: Front, **options: Any) -> None:
         super().__init__(front, **options)
@@ -61,6 +61,8 @@ class Connection(web.RequestHandler):
         self._open = 0
         self._head_bytes = 0
         self._payload: StreamReader = EMPTY_PAYLOAD
+        # What was sent is no HTTP; whatever follows it cannot be made sense of.
+        self._broken = False
         # Bytes that are still discarded after the good-bye, None before it.
         self._budget: int | None = None
         self._awaited: asyncio.Future[None] | None = None
@@ -126,7 +128,7 @@ class Connection(web.RequestHandler):
         self._front.waiting.pop(self, None)
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(self._front.raw_answer(error))
-        self.force_close()
+            self._say_goodbye()
 
     def handle_error(
         self,
@@ -148,6 +150,7 @@ class Connection(web.RequestHandler):
             error = InternalError()
         answer = self._front.error_answer(request, error)
         answer.force_close()
+        self._broken = True
         return answer
 
     async def finish_response(
@@ -157,25 +160,23 @@ class Connection(web.RequestHandler):
         self._open -= 1
         if self._front.closing:
             self.close()
-        if not request.content.is_eof() and request.content is not EMPTY_PAYLOAD:
-            await self._hang_up()
+        if self._broken or not request.content.is_eof():
+            self._say_goodbye()
+            if self._awaited is not None:
+                await self._awaited
         return result
 
-    async def _hang_up(self) -> None:
-        """End the connection although a body is on its way: say so, and discard a bounded rest so that the answer is not lost."""
+    def _say_goodbye(self) -> None:
+        """End the connection although more is on its way: say so, and discard a bounded rest so that the answer is not lost."""
         transport = self.transport
         if transport is None or transport.is_closing():
             return
         self._budget = DISCARD_BYTES
         self._awaited = self._loop.create_future()
+        self._loop.call_later(DISCARD_SECONDS, self.force_close)
         with suppress(OSError, RuntimeError):  # the client may have left between the two lines
             transport.write_eof()
             transport.resume_reading()
-        try:
-            async with asyncio.timeout(DISCARD_SECONDS):
-                await self._awaited
-        except TimeoutError:
-            self.force_close()
 
 
 class Front(web.Server):
