@@ -1,0 +1,151 @@
+"""What a model can do, and what a request needs. A model that nothing is known of is taken to be able to do everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from apipod_proxy.catalog.model import Model
+from apipod_proxy.dialect.vocabulary import Call, Media, Part, ToolResult
+from apipod_proxy.errors import MissingCapability
+from apipod_proxy.route.families import family_of
+
+TOOLS = 1
+VISION = 2
+AUDIO = 4
+DOCUMENTS = 8
+THINKING = 16
+STRUCTURED_OUTPUT = 32
+STREAMING = 64
+EVERYTHING = 127
+
+BITS = {
+    "tools": TOOLS,
+    "vision": VISION,
+    "audio": AUDIO,
+    "documents": DOCUMENTS,
+    "thinking": THINKING,
+    "structured_output": STRUCTURED_OUTPUT,
+    "streaming": STREAMING,
+}
+"""The names that a catalog may use, in the order in which a refusal lists them."""
+
+WORDS = {
+    TOOLS: "tool calling",
+    VISION: "vision",
+    AUDIO: "audio input",
+    DOCUMENTS: "document input",
+    THINKING: "thinking",
+    STRUCTURED_OUTPUT: "structured output",
+    STREAMING: "streaming",
+}
+
+# Asking for it is a tuning knob, which a model without it may ignore: such models come last, but are no refusal.
+PREFERENCES = THINKING
+
+_MEDIA = {"image": VISION, "audio": AUDIO, "document": DOCUMENTS}
+
+
+class Needs(NamedTuple):
+    """What a request needs: bits of this module, and token counts for its size.
+
+    ``input_tokens`` is a careful (low) estimate, because a model with a smaller context is not asked at all.
+    ``output_tokens`` is what the answer may take; it orders by cost and never filters.
+    """
+
+    mask: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+NO_NEEDS = Needs()
+
+
+class Ability(NamedTuple):
+    """What a model can do; None where a size is not known."""
+
+    mask: int
+    context_window: int | None
+    max_output: int | None
+
+    def lacks(self, needs: Needs) -> int:
+        """The bits of ``needs`` that are missing, sizes aside."""
+        return needs.mask & ~self.mask
+
+    def holds(self, tokens: int) -> bool:
+        """Whether an input of ``tokens`` fits."""
+        return self.context_window is None or tokens <= self.context_window
+
+
+def ability_of(model: Model) -> Ability:
+    """What ``model`` can do: as the catalog says, else as the table of families says, else everything."""
+    family = family_of(model.upstream_model)
+    if model.capabilities is not None:
+        # A list of abilities is about content; a model that cannot stream is the exception and known by its family.
+        mask = mask_of(model.capabilities) | STREAMING
+    elif family is not None:
+        mask = EVERYTHING & ~mask_of(family.lacks)
+    else:
+        mask = EVERYTHING
+    context = model.context_window or (family.context_window if family else None)
+    output = model.max_output or (family.max_output if family else None)
+    return Ability(mask, context, output)
+
+
+def mask_of(names: Iterable[str]) -> int:
+    """The bits of ``names``; names that are none of BITS count nothing."""
+    mask = 0
+    for name in names:
+        mask |= BITS.get(name, 0)
+    return mask
+
+
+def names_of(mask: int) -> list[str]:
+    """The catalog's names of the bits in ``mask``."""
+    return [name for name, bit in BITS.items() if mask & bit]
+
+
+def clamp_output(asked: int | None, ability: Ability) -> int | None:
+    """``asked`` tokens, at most what the model can give; None where nothing was asked."""
+    if asked is None or ability.max_output is None:
+        return asked
+    return min(asked, ability.max_output)
+
+
+def missing(model: str, needs: Needs, abilities: Iterable[Ability]) -> MissingCapability:
+    """The refusal for a request that none of ``abilities`` can serve: what every one of them lacks, else what each lacks of it."""
+    every, some = EVERYTHING, 0
+    widest = 0
+    for ability in abilities:
+        lacking = ability.lacks(needs) & ~PREFERENCES
+        every &= lacking
+        some |= lacking
+        widest = max(widest, ability.context_window or needs.input_tokens)
+    words = [word for bit, word in WORDS.items() if bit & (every or some)]
+    if (not every and needs.input_tokens > widest) or not words:
+        words = [f"a context of {needs.input_tokens} tokens"]
+    return MissingCapability(model, " and ".join(words))
+
+
+def needs_of(call: Call, input_tokens: int = 0) -> Needs:
+    """What a decoded call needs; ``input_tokens`` as in Needs."""
+    mask = STREAMING if call.stream else 0
+    if call.tools:
+        mask |= TOOLS
+    if call.output is not None and call.output.kind == "json_schema":
+        mask |= STRUCTURED_OUTPUT
+    if call.reasoning is not None and call.reasoning.enabled is not False and call.reasoning.effort != "none":
+        mask |= THINKING
+    for message in call.messages:
+        mask |= _of_parts(message.parts)
+    return Needs(mask, input_tokens, call.max_tokens or 0)
+
+
+def _of_parts(parts: Iterable[Part]) -> int:
+    mask = 0
+    for part in parts:
+        if isinstance(part, Media):
+            mask |= _MEDIA.get(part.kind, 0)
+        elif isinstance(part, ToolResult):
+            mask |= _of_parts(part.content)
+    return mask
