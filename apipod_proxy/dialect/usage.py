@@ -1,0 +1,162 @@
+"""Token counts of every dialect ↔ the neutral classes, which do not overlap. Each reader's writer stands below it.
+
+What differs: prompt counts of Chat, Responses and Gemini include cached tokens, those of Messages exclude them; output counts of Chat, Responses
+and Messages include reasoning, those of Gemini exclude it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from apipod_proxy.dialect.vocabulary import Json, Opaque, Usage
+
+CHAT = "openai_chat"
+MESSAGES = "anthropic"
+GEMINI = "gemini"
+RESPONSES = "openai_responses"
+
+
+def count(source: Json, *names: str) -> int | None:
+    """The first of ``names`` that holds a count in ``source``; None where none does."""
+    if isinstance(source, dict):
+        for name in names:
+            value = source.get(name)
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+                return int(value)
+    return None
+
+
+def less(total: int | None, *parts: int | None) -> int | None:
+    """``total`` without what is counted apart; never below zero, for providers whose counts do not add up."""
+    return None if total is None else max(0, total - sum(part or 0 for part in parts))
+
+
+def from_chat(wire: Json) -> Usage:
+    """Usage of Chat Completions, with the spellings of its dialects."""
+    prompt = count(wire, "prompt_tokens")
+    details = wire.get("prompt_tokens_details") if isinstance(wire, dict) else None
+    read = count(details, "cached_tokens")
+    if read is None:
+        read = count(wire, "prompt_cache_hit_tokens", "cached_tokens", "precached_prompt_tokens")
+    written = count(details, "cache_write_tokens", "cache_creation_tokens")
+    reasoning = count(
+        wire.get("completion_tokens_details") if isinstance(wire, dict) else None, "reasoning_tokens"
+    )
+    if reasoning is None:
+        reasoning = count(wire, "reasoning_tokens")
+    completion = count(wire, "completion_tokens")
+    return Usage(
+        input=less(prompt, read, written),
+        cache_read=read,
+        cache_write=written,
+        output=completion
+        if _excludes_reasoning(wire, completion, reasoning)
+        else less(completion, reasoning),
+        reasoning=reasoning,
+        extra=Opaque(CHAT, wire, "usage"),
+    )
+
+
+def _excludes_reasoning(wire: Json, completion: int | None, reasoning: int | None) -> bool:
+    """xAI and some others count reasoning beside ``completion_tokens``; the total tells."""
+    if not reasoning or completion is None:
+        return False
+    return reasoning > completion or count(wire, "total_tokens") == completion + reasoning + (
+        count(wire, "prompt_tokens") or 0
+    )
+
+
+def to_chat(usage: Usage) -> dict[str, Json]:
+    """The ``usage`` object of Chat Completions; its own wire object where it came from one."""
+    if usage.extra is not None and usage.extra.dialect == CHAT and isinstance(usage.extra.payload, dict):
+        return {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0} | {
+            name: value for name, value in usage.extra.payload.items() if value is not None
+        }
+    prompt = (usage.input or 0) + (usage.cache_read or 0) + (usage.cache_write or 0)
+    completion = (usage.output or 0) + (usage.reasoning or 0)
+    wire: dict[str, Json] = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+    details = {}
+    if usage.cache_read is not None:
+        details["cached_tokens"] = usage.cache_read
+    if usage.cache_write is not None:
+        details["cache_write_tokens"] = usage.cache_write
+    if details:
+        wire["prompt_tokens_details"] = details
+    if usage.reasoning is not None:
+        wire["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning}
+    return wire
+
+
+def from_messages(wire: Json) -> Usage:
+    """Usage of Messages. Thinking is part of the output count there; newer answers tell how much."""
+    output = count(wire, "output_tokens")
+    details = wire.get("output_tokens_details") if isinstance(wire, dict) else None
+    reasoning = count(details, "thinking_tokens", "reasoning_tokens")
+    written = count(wire, "cache_creation_input_tokens")
+    if written is None and isinstance(wire, dict) and isinstance(wire.get("cache_creation"), dict):
+        parts = [count(wire["cache_creation"], name) for name in wire["cache_creation"]]
+        written = sum(part or 0 for part in parts)
+    return Usage(
+        input=count(wire, "input_tokens"),
+        cache_read=count(wire, "cache_read_input_tokens"),
+        cache_write=written,
+        output=less(output, reasoning),
+        reasoning=reasoning,
+        extra=Opaque(MESSAGES, wire, "usage"),
+    )
+
+
+def to_messages(usage: Usage) -> dict[str, Json]:
+    """The ``usage`` object of Messages, with the four counts that its SDKs read always present."""
+    if usage.extra is not None and usage.extra.dialect == MESSAGES and isinstance(usage.extra.payload, dict):
+        return {"input_tokens": 0, "output_tokens": 0} | usage.extra.payload
+    return {
+        "input_tokens": usage.input or 0,
+        "cache_creation_input_tokens": usage.cache_write or 0,
+        "cache_read_input_tokens": usage.cache_read or 0,
+        "output_tokens": (usage.output or 0) + (usage.reasoning or 0),
+    }
+
+
+def from_gemini(wire: Json) -> Usage:
+    """``usageMetadata``: prompts of tools are counted apart, and so are thoughts."""
+    prompt = count(wire, "promptTokenCount", "prompt_token_count")
+    tools = count(wire, "toolUsePromptTokenCount", "tool_use_prompt_token_count")
+    read = count(wire, "cachedContentTokenCount", "cached_content_token_count")
+    whole = None if prompt is None and tools is None else (prompt or 0) + (tools or 0)
+    output = count(wire, "candidatesTokenCount", "candidates_token_count")
+    reasoning = count(wire, "thoughtsTokenCount", "thoughts_token_count")
+    total = count(wire, "totalTokenCount", "total_token_count")
+    if output is None and total is not None and whole is not None:
+        output = max(0, total - whole - (reasoning or 0))
+    return Usage(less(whole, read), read, None, output, reasoning, Opaque(GEMINI, wire, "usageMetadata"))
+
+
+def from_responses(wire: Json) -> Usage:
+    """Usage of Responses."""
+    details = wire.get("input_tokens_details") if isinstance(wire, dict) else None
+    read = count(details, "cached_tokens")
+    written = count(details, "cache_write_tokens", "cache_creation_tokens")
+    reasoning = count(
+        wire.get("output_tokens_details") if isinstance(wire, dict) else None, "reasoning_tokens"
+    )
+    return Usage(
+        input=less(count(wire, "input_tokens"), read, written),
+        cache_read=read,
+        cache_write=written,
+        output=less(count(wire, "output_tokens"), reasoning),
+        reasoning=reasoning,
+        extra=Opaque(RESPONSES, wire, "usage"),
+    )
+
+
+READERS: Mapping[str, Callable[[Json], Usage]] = {
+    CHAT: from_chat,
+    MESSAGES: from_messages,
+    GEMINI: from_gemini,
+    RESPONSES: from_responses,
+}
