@@ -1,0 +1,351 @@
+"""Events to Gemini's answers: chunks of an event stream or of a JSON array, and whole answers.
+
+Calls are whole objects there, so fragments are held until a call is complete. The finish goes out with the last parts and the usage, at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+
+from apipod_proxy.dialect import AnswerInfo, custom_tools
+from apipod_proxy.dialect.gemini_names import NAME, REASONS, STATUSES, WORDS
+from apipod_proxy.dialect.gemini_parts import REDACTED, arguments_object
+from apipod_proxy.dialect.signatures import CALL, wrap_base64
+from apipod_proxy.dialect.vocabulary import (
+    Annotation,
+    End,
+    Event,
+    Failure,
+    Finish,
+    Json,
+    Logprobs,
+    MediaDelta,
+    OpaqueBlock,
+    RefusalDelta,
+    SignatureDelta,
+    Start,
+    TextDelta,
+    ThinkingDelta,
+    ToolArgs,
+    ToolOpen,
+    Usage,
+    UsageReport,
+)
+from apipod_proxy.errors import Kind
+
+Object = dict[str, Json]
+
+
+class _Choice:
+    """One candidate while it is written."""
+
+    __slots__ = ("annotations", "calls", "finish", "last", "logprobs", "parts", "text")
+
+    def __init__(self) -> None:
+        self.calls: dict[int, tuple[ToolOpen, list[str]]] = {}
+        self.finish: Finish | None = None
+        self.annotations: list[Annotation] = []
+        self.logprobs: list[Json] = []
+        self.text: list[str] = []
+        self.parts: list[Object] = []
+        """Of a whole answer."""
+        self.last: tuple[str, int] = ("", -1)
+        """Kind and block of the last part of a whole answer: pieces of one block are joined."""
+
+
+class Encoder:
+    """As ``data:`` events with a blank after the colon: SDKs of Gemini fail on anything else."""
+
+    def __init__(self, info: AnswerInfo) -> None:
+        self.dropped: list[str] = []
+        self._info = info
+        self._id = info.request_id
+        self._top: Object = {}
+        self._usage = Usage()
+        self._fresh_usage = False
+        self._choices: dict[int, _Choice] = {}
+
+    def send(self, event: Event) -> bytes:
+        if isinstance(event, End):
+            return self._frame(self._closing())
+        if isinstance(event, Failure):
+            return self._frame(error_object(event))
+        choice, parts = self._take(event)
+        return self._frame(self._chunk(choice, parts)) if parts else b""
+
+    def fold(self, events: Sequence[Event]) -> bytes:
+        """The whole answer as the body of ``generateContent``."""
+        for event in events:
+            if isinstance(event, Failure):
+                return orjson.dumps(error_object(event))
+            choice, parts = self._take(event)
+            if parts:
+                state = self._choice(choice)
+                for part in parts:
+                    _join(state, part, getattr(event, "block", -1))
+        return orjson.dumps(self._closing())
+
+    def _frame(self, value: Object) -> bytes:
+        return b"data: " + orjson.dumps(value) + b"\r\n\r\n"
+
+    def _choice(self, index: int) -> _Choice:
+        state = self._choices.get(index)
+        if state is None:
+            state = self._choices[index] = _Choice()
+        return state
+
+    def _take(self, event: Event) -> tuple[int, list[Object]]:
+        """Remember what an event says; the parts that are ready with it."""
+        if isinstance(event, TextDelta):
+            state = self._choice(event.choice)
+            state.text.append(event.text)
+            part: Object = {"text": event.text}
+            if event.signature:
+                part["thoughtSignature"] = _signature(event.signature, event.signed_by, "text")
+            return event.choice, [*self._calls(state), part] if event.text or event.signature else []
+        if isinstance(event, ToolArgs):
+            if held := self._choice(event.choice).calls.get(event.block):
+                held[1].append(event.fragment)
+            return event.choice, []
+        if isinstance(event, ThinkingDelta):
+            if not event.text:
+                return event.choice, []
+            return event.choice, [
+                *self._calls(self._choice(event.choice)),
+                {"text": event.text, "thought": True},
+            ]
+        if isinstance(event, ToolOpen):
+            self._choice(event.choice).calls[event.block] = (event, [])
+            return event.choice, []
+        if isinstance(event, UsageReport):
+            self._usage = self._usage.merged(event.usage)
+            self._fresh_usage = True
+            return 0, []
+        return self._take_rare(event)
+
+    def _take_rare(self, event: Event) -> tuple[int, list[Object]]:
+        if isinstance(event, Start):
+            self._id = event.id or self._id
+            if event.extra and event.extra.dialect == NAME:
+                self._top = event.extra.payload
+            if event.usage:
+                self._usage = self._usage.merged(event.usage)
+                self._fresh_usage = True
+        elif isinstance(event, Finish):
+            self._choice(event.choice).finish = event
+        elif isinstance(event, Annotation):
+            self._choice(event.choice).annotations.append(event)
+        elif isinstance(event, Logprobs):
+            self._choice(event.choice).logprobs += (event.payload or {}).get("content") or []
+        elif isinstance(event, (RefusalDelta, SignatureDelta, MediaDelta, OpaqueBlock)):
+            return event.choice, self._rare_parts(event)
+        return 0, []
+
+    def _rare_parts(self, event: RefusalDelta | SignatureDelta | MediaDelta | OpaqueBlock) -> list[Object]:
+        ready = self._calls(self._choice(event.choice))
+        if isinstance(event, RefusalDelta):
+            return [*ready, {"text": event.text}] if event.text else ready
+        if isinstance(event, SignatureDelta):
+            place = REDACTED if event.redacted else ""
+            return [
+                *ready,
+                {
+                    "text": "",
+                    "thought": True,
+                    "thoughtSignature": _signature(event.signature, event.signed_by, place),
+                },
+            ]
+        if isinstance(event, MediaDelta):
+            media = event.media
+            own = media.extra.payload if media.extra and media.extra.dialect == NAME else {}
+            if media.data is None:
+                return [
+                    *ready,
+                    {"fileData": {"fileUri": media.url or "", "mimeType": media.media_type}, **own},
+                ]
+            return [*ready, {"inlineData": {"mimeType": media.media_type, "data": media.data}, **own}]
+        if event.payload.dialect == NAME:
+            return [*ready, event.payload.payload]
+        self.dropped.append(event.payload.what or event.payload.dialect)
+        return ready
+
+    def _calls(self, state: _Choice) -> list[Object]:
+        """The calls that are complete because something else begins."""
+        if not state.calls:
+            return []
+        parts = [_call_part(opened, "".join(pieces)) for opened, pieces in state.calls.values()]
+        state.calls.clear()
+        return parts
+
+    def _chunk(self, index: int, parts: list[Object]) -> Object:
+        chunk: Object = {"candidates": [{"content": {"parts": parts, "role": "model"}, "index": index}]}
+        if self._fresh_usage:
+            self._fresh_usage = False
+            chunk["usageMetadata"] = to_gemini(self._usage)
+        return self._headed(chunk)
+
+    def _headed(self, chunk: Object) -> Object:
+        chunk["modelVersion"] = self._info.model
+        if self._top:
+            chunk.update(self._top)
+        chunk["responseId"] = self._id
+        return chunk
+
+    def _closing(self) -> Object:
+        """The last chunk of a stream, and the whole of an answer that is not streamed."""
+        chunk: Object = {}
+        candidates = []
+        for index, state in sorted(self._choices.items()):
+            blocked = _feedback(state.finish)
+            parts = state.parts + self._calls(state)
+            if blocked is not None:
+                chunk["promptFeedback"] = blocked
+                if not state.text and not parts:
+                    continue
+            candidates.append(_candidate(index, state, parts))
+        if candidates:
+            chunk = {"candidates": candidates, **chunk}
+        chunk["usageMetadata"] = to_gemini(self._usage)
+        return self._headed(chunk)
+
+
+class ArrayEncoder(Encoder):
+    """As one JSON array, element by element: ``streamGenerateContent`` without ``alt=sse``."""
+
+    def __init__(self, info: AnswerInfo) -> None:
+        super().__init__(info)
+        self._begun = False
+
+    def send(self, event: Event) -> bytes:
+        sent = super().send(event)
+        return sent + b"]" if isinstance(event, (End, Failure)) else sent
+
+    def _frame(self, value: Object) -> bytes:
+        head = b",\r\n" if self._begun else b"["
+        self._begun = True
+        return head + orjson.dumps(value)
+
+
+def _signature(signature: str, signed_by: str | None, place: str) -> str:
+    return signature if signed_by in (None, NAME) else wrap_base64(signature, signed_by, place)
+
+
+def _call_part(opened: ToolOpen, arguments: str) -> Object:
+    call: Object = {
+        "name": opened.name,
+        "args": arguments_object(custom_tools.to_arguments(arguments) if opened.custom else arguments),
+    }
+    if opened.extra is None or opened.extra.dialect != NAME or opened.extra.payload.get("id", "") is not None:
+        call["id"] = opened.id
+    part: Object = {"functionCall": call}
+    if opened.signature:
+        part["thoughtSignature"] = _signature(opened.signature, opened.signed_by, CALL)
+    return part
+
+
+def _join(state: _Choice, part: Object, block: int) -> None:
+    """Add a part of a whole answer; pieces of one text or thought become one part, as long as no signature ends it."""
+    kind = "" if "text" not in part else "thought" if part.get("thought") else "text"
+    if kind and state.last == (kind, block) and ("thoughtSignature" not in part or kind == "thought"):
+        state.parts[-1]["text"] += part["text"]
+        if "thoughtSignature" in part:
+            state.parts[-1]["thoughtSignature"] = part["thoughtSignature"]
+            state.last = ("", -1)
+        return
+    state.parts.append(dict(part))
+    state.last = (kind, block) if kind and "thoughtSignature" not in part else ("", -1)
+
+
+def _feedback(finish: Finish | None) -> Json:
+    extra = finish.extra if finish else None
+    return extra.payload.get("promptFeedback") if extra and extra.dialect == NAME else None
+
+
+def _candidate(index: int, state: _Choice, parts: list[Object]) -> Object:
+    # A turn without parts would be thrown out of a chat's history by the SDKs.
+    candidate: Object = {"content": {"parts": parts or [{"text": ""}], "role": "model"}}
+    finish = state.finish
+    if finish:
+        word = finish.raw if finish.raw in REASONS else WORDS[finish.reason]
+        if finish.raw is not None or finish.extra is None or finish.extra.dialect != NAME:
+            candidate["finishReason"] = word
+    candidate["index"] = index
+    own = finish.extra.payload if finish and finish.extra and finish.extra.dialect == NAME else {}
+    candidate.update({key: value for key, value in own.items() if key != "promptFeedback"})
+    if state.annotations and "groundingMetadata" not in own:
+        candidate["groundingMetadata"] = _grounding(state.annotations, "".join(state.text))
+    if state.logprobs and "logprobsResult" not in own:
+        candidate["logprobsResult"] = _logprobs(state.logprobs)
+    return candidate
+
+
+def _grounding(annotations: list[Annotation], text: str) -> Object:
+    """Citations of another dialect as grounding: the sources once each, and which piece of the text rests on which."""
+    chunks: list[Object] = []
+    supports: list[Object] = []
+    for note in annotations:
+        source = {"web": {key: value for key, value in (("uri", note.url), ("title", note.title)) if value}}
+        if source not in chunks:
+            chunks.append(source)
+        if note.end is not None:
+            start = note.start or 0
+            segment: Object = {
+                "endIndex": len(text[: note.end].encode("utf-8", "surrogatepass")),
+                "text": text[start : note.end],
+            }
+            if start:
+                segment["startIndex"] = len(text[:start].encode("utf-8", "surrogatepass"))
+            supports.append({"segment": segment, "groundingChunkIndices": [chunks.index(source)]})
+    return (
+        {"groundingChunks": chunks, "groundingSupports": supports}
+        if supports
+        else {"groundingChunks": chunks}
+    )
+
+
+def _logprobs(tokens: list[Json]) -> Object:
+    chosen = [{"token": item.get("token"), "logProbability": item.get("logprob")} for item in tokens]
+    tops = [
+        {
+            "candidates": [
+                {"token": top.get("token"), "logProbability": top.get("logprob")}
+                for top in item.get("top_logprobs") or []
+            ]
+        }
+        for item in tokens
+    ]
+    return {"chosenCandidates": chosen, "topCandidates": tops}
+
+
+def to_gemini(usage: Usage) -> Object:
+    """``usageMetadata``; Gemini's own object where it came from there."""
+    if usage.extra is not None and usage.extra.dialect == NAME and isinstance(usage.extra.payload, dict):
+        return usage.extra.payload
+    prompt = (usage.input or 0) + (usage.cache_read or 0) + (usage.cache_write or 0)
+    out: Object = {"promptTokenCount": prompt, "candidatesTokenCount": usage.output or 0}
+    if usage.cache_read:
+        out["cachedContentTokenCount"] = usage.cache_read
+    if usage.reasoning is not None:
+        out["thoughtsTokenCount"] = usage.reasoning
+    out["totalTokenCount"] = prompt + (usage.output or 0) + (usage.reasoning or 0)
+    return out
+
+
+def error_object(event: Failure) -> Object:
+    """An error inside a stream, as the API words it."""
+    try:
+        status = STATUSES[Kind(event.kind)]
+    except ValueError:
+        status = "INTERNAL"
+    return {
+        "error": {
+            "code": event.status or 500,
+            "message": event.message,
+            "status": event.code if event.code in _KNOWN else status,
+        }
+    }
+
+
+_KNOWN = frozenset(STATUSES.values())
