@@ -8,6 +8,7 @@
     │   ├── Forbidden               403
     │   ├── NotFound                404  unknown path
     │   ├── UnknownModel            404
+    │   ├── NoSuch                  404  the admin API was asked for something by a name that nothing has
     │   ├── MethodNotAllowed        405
     │   ├── RequestTimeout          408  the client was too slow to send its request
     │   ├── BodyTooLarge            413
@@ -17,6 +18,9 @@
     ├── GatewayError                this program or its state is to blame
     │   ├── Unsupported             501
     │   ├── NoCandidate             503  every candidate is parked or open
+    │   ├── ShuttingDown            503  the server stops before the answer is whole
+    │   ├── StoreError              500  the database refused; its reason is for the log
+    │   │   └── StoreUnavailable    503  the database cannot be reached
     │   └── InternalError           500
     └── UpstreamError               the provider, or the network to it, is to blame; ends one attempt
         ├── Unreachable             502  nothing was answered: refused, reset, DNS, TLS
@@ -171,6 +175,21 @@ class UnknownModel(ClientError):
         return f"The model '{self.model}' does not exist or this key has no access to it."
 
 
+class NoSuch(ClientError):
+    """Nothing of this ``what`` (as "key") is called ``name``."""
+
+    kind = Kind.NOT_FOUND
+    status = 404
+
+    def __init__(self, what: str, name: str) -> None:
+        super().__init__(what, name)
+        self.what = what
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"There is no {self.what} '{self.name}'."
+
+
 class MethodNotAllowed(ClientError):
     kind = Kind.METHOD_NOT_ALLOWED
     status = 405
@@ -291,6 +310,38 @@ class NoCandidate(GatewayError):
 
     def __str__(self) -> str:
         return f"No provider of '{self.model}' can be used right now; try again in {self.retry_after} s."
+
+
+class StoreError(GatewayError):
+    """The database refused or broke; ``problem`` is for the log and for the operator's terminal."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return "The database of the gateway refused; the request id leads to the reason in its log."
+
+
+class StoreUnavailable(StoreError):
+    kind = Kind.OVERLOADED
+    status = 503
+    retry_after = 5
+
+    def __str__(self) -> str:
+        return "The database of the gateway cannot be reached right now; try again in 5 s."
+
+
+class ShuttingDown(GatewayError):
+    """The grace of a shutdown is over."""
+
+    kind = Kind.OVERLOADED
+    status = 503
+    code = "shutting_down"
+    retry_after = 1
+
+    def __str__(self) -> str:
+        return "The gateway is being restarted; send the request again."
 
 
 class InternalError(GatewayError):

@@ -51,6 +51,7 @@ class Exchange:
         "dialect",
         "dropped",
         "error",
+        "estimated",
         "first_content_at",
         "forwarded",
         "id",
@@ -110,6 +111,7 @@ class Exchange:
         self.outcome: Outcome | None = None
         self.error: ProxyError | None = None
         self.usage = NOTHING_USED
+        self.estimated = False
         self.dropped: tuple[str, ...] = ()
         self.first_content_at: float | None = None
         self.answered_at: float | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from apipod_proxy.dialect import Decoder, Encoder
+from apipod_proxy.dialect import Decoder, Encoder, Truncated
+from apipod_proxy.dialect.sse import Splitter
 from apipod_proxy.dialect.vocabulary import (
     CONTENT_EVENTS,
     End,
@@ -27,12 +28,66 @@ class Lens(Protocol):
     content: bool
     finished: bool
     failure: Failure | None
-    usage: Usage
 
+    @property
+    def usage(self) -> Usage: ...
     def feed(self, data: bytes) -> bytes: ...
     def eof(self) -> bytes:
         """The last bytes for the client; raises ``dialect.ProtocolError`` when the answer is not whole."""
         ...
+
+
+class Tap(Protocol):
+    """Reads whole events as they pass, and puts the client's name for the model into them."""
+
+    content: bool
+    finished: bool
+    complete: bool
+    failure: Failure | None
+    usage: Usage
+
+    def feed(self, events: bytes) -> bytes: ...
+
+
+class IdentityLens:
+    """The same dialect on both sides: the bytes pass, whole events at a time."""
+
+    __slots__ = ("_done", "_splitter", "_tap", "content", "failure", "finished")
+
+    def __init__(self, tap: Tap, done: bytes) -> None:
+        self._tap = tap
+        self._done = done
+        self._splitter = Splitter()
+        self.content = False
+        self.finished = False
+        self.failure: Failure | None = None
+
+    @property
+    def usage(self) -> Usage:
+        return self._tap.usage
+
+    def feed(self, data: bytes) -> bytes:
+        events = self._splitter.feed(data)
+        if not events:
+            return b""
+        tap = self._tap
+        out = tap.feed(events)
+        self.content = tap.content
+        self.finished = tap.finished
+        self.failure = tap.failure
+        return out
+
+    def eof(self) -> bytes:
+        last = self._splitter.eof()
+        # A last event may lack its blank line.
+        out = self.feed(last + b"\n\n") if last else b""
+        tap = self._tap
+        if tap.finished:
+            return out
+        if not tap.complete:
+            raise Truncated("the stream ended before the answer was whole")
+        self.finished = True
+        return out + self._done
 
 
 class TranslatingLens:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from apipod_proxy.dialect import ProtocolError
 from apipod_proxy.dialect.vocabulary import Failure
-from apipod_proxy.errors import Kind, UpstreamBroken, UpstreamError, UpstreamStatus
+from apipod_proxy.errors import Kind, ProxyError, UpstreamBroken, UpstreamError, UpstreamStatus
 from apipod_proxy.stream.lens import Lens
 from apipod_proxy.stream.outlet import Outlet, Source
 
@@ -29,6 +29,8 @@ Headers = list[tuple[bytes, bytes]]
 class Call(Source, Protocol):
     """The upstream's handle of this attempt."""
 
+    @property
+    def sent(self) -> bool: ...
     def abort(self) -> None: ...
 
 
@@ -52,7 +54,7 @@ class Attempted:
         self.call: Call | None = None
         self.status = 0
         self.headers: Headers = []
-        self.error: UpstreamError | None = None
+        self.error: ProxyError | None = None
         self.first_content_at: float | None = None
         self.waiter: asyncio.Future[None] = loop.create_future()
         self._buffer: list[bytes] = []
@@ -62,6 +64,11 @@ class Attempted:
     def collected(self) -> bytes:
         """The body as far as it was held."""
         return b"".join(self._buffer)
+
+    @property
+    def received(self) -> int:
+        """Bytes of the answer, for an estimate where nothing better is known."""
+        return self._size
 
     def head(self, status: int, headers: Headers) -> None:
         self.status = status
@@ -75,7 +82,7 @@ class Attempted:
         if not self.waiter.done():
             self.waiter.set_result(None)
 
-    def give_up(self, error: UpstreamError) -> None:
+    def give_up(self, error: ProxyError) -> None:
         """Stop the upstream and end the attempt with ``error``."""
         self.error = error
         if self.call is not None:
@@ -126,6 +133,10 @@ class StreamPump(Attempted):
     @property
     def lens(self) -> Lens:
         return self._lens
+
+    @property
+    def received(self) -> int:
+        return self._outlet.sent if self._passing else self._size
 
     @property
     def started(self) -> bool:

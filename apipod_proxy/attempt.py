@@ -1,0 +1,184 @@
+"""One candidate asked once: the request as its provider wants it, the answer as the client wants it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from apipod_proxy.catalog.model import Candidate
+from apipod_proxy.dialect import Aim, AnswerInfo, Dialect, IdMaker, ProtocolError, identity, tap
+from apipod_proxy.dialect.vocabulary import Event, Failure, Start, Usage, UsageReport
+from apipod_proxy.errors import Kind, Unsupported, UpstreamBroken, UpstreamStatus
+from apipod_proxy.exchange import Exchange
+from apipod_proxy.route.capabilities import Ability, ability_of
+from apipod_proxy.stream.lens import IdentityLens, Lens, TranslatingLens
+from apipod_proxy.stream.outlet import Outlet
+from apipod_proxy.stream.pump import Headers, StreamPump, WholePump, failure_error, is_json
+from apipod_proxy.upstream.wire import Upstream, Wire
+
+JSON = b"application/json"
+
+KEY_LIKE = re.compile(
+    r"\b(?:sk|pk|rk|apk|gsk|nvapi|xai|hf|AIza)[-_][\w-]{8,}|\bAIza[\w-]{20,}|(?i:bearer)\s+\S{8,}"
+)
+"""What looks like a credential, in a provider's own words."""
+
+
+class Prepared(NamedTuple):
+    """A request for one candidate. ``spliced``: client and provider speak the same dialect."""
+
+    wire: Wire
+    body: bytes
+    spliced: bool
+
+
+class Asking:
+    """What every attempt needs, made once: ``ask`` runs one."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        dialects: Mapping[str, Dialect],
+        new_id: IdMaker,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._upstream = upstream
+        self._dialects = dialects
+        self._new_id = new_id
+        self._loop = loop
+
+    def prepare(self, x: Exchange, candidate: Candidate) -> Prepared:
+        """Encode the request. BadRequest where it holds content that this provider's dialect cannot carry."""
+        kind = self._upstream.type_of(candidate.provider)
+        spoken = kind.speaks(x.dialect.name)
+        wire = None if spoken is None else self._upstream.wire(candidate, spoken)
+        if wire is None or spoken is None:
+            raise Unsupported(f"The provider '{candidate.provider.name}' has no completions.")
+        top = x.top
+        assert top is not None
+        if spoken == x.dialect.name:
+            body, dropped = identity.for_upstream(x.body, top, candidate.upstream_model, wire.surface.quirks)
+            x.dropped = dropped
+            return Prepared(wire, body, True)
+        if x.call is None:
+            x.call = x.dialect.decode_request(x.body, model=x.requested_model, stream=x.streamed)
+        ability: Ability = ability_of(candidate.model)
+        aim = Aim(candidate.upstream_model, ability.max_output, wire.surface.quirks)
+        encoded = self._dialects[spoken].encode_request(x.call, aim)
+        x.dropped = tuple(encoded.dropped)
+        return Prepared(wire, encoded.body, False)
+
+    def lens(self, x: Exchange, prepared: Prepared) -> Lens:
+        """What this answer is seen through."""
+        top = x.top
+        assert top is not None
+        if prepared.spliced:
+            return IdentityLens(
+                tap.Tap(x.dialect.name, x.requested_model, strip_usage=not top.include_usage), x.dialect.done
+            )
+        return TranslatingLens(
+            self._dialects[prepared.wire.dialect].decoder(self._new_id), x.dialect.encoder(self.info(x))
+        )
+
+    def info(self, x: Exchange) -> AnswerInfo:
+        top = x.top
+        assert top is not None
+        return AnswerInfo(x.requested_model, x.id, x.started_at // 1000, top.include_usage, x.call)
+
+    def send(
+        self, x: Exchange, prepared: Prepared, candidate: Candidate, pump: StreamPump | WholePump
+    ) -> None:
+        """Start the request; what comes back arrives at ``pump``."""
+        pump.call = self._upstream.send(
+            prepared.wire,
+            candidate.upstream_model,
+            prepared.body,
+            pump,
+            stream=x.streamed,
+            forwarded=x.forwarded,
+        )
+
+    def refused(
+        self, x: Exchange, prepared: Prepared, candidate: Candidate, pump: StreamPump | WholePump
+    ) -> UpstreamStatus:
+        """The provider's error status as an error; its words without its names and keys."""
+        error = self._dialects[prepared.wire.dialect].decode_error(
+            pump.status, text_headers(pump.headers), pump.collected
+        )
+        check = prepared.wire.provider_type.auth_failure
+        if check is not None and check(pump.status, pump.collected):
+            error.kind = Kind.AUTHENTICATION
+            error.retryable = True
+        return cleaned(error, x, candidate)
+
+    def whole(self, x: Exchange, prepared: Prepared, pump: StreamPump | WholePump) -> tuple[bytes, Usage]:
+        """The body of a unary answer for the client, and its usage. Raises UpstreamError for what is no answer."""
+        body = pump.collected
+        try:
+            if prepared.spliced and is_json(pump.headers):
+                answer = tap.rewrite_answer(x.dialect.name, body, x.requested_model)
+                if answer.failure is not None:
+                    raise failure_error(answer.failure)
+                return answer.body, answer.usage
+            events = self._events(prepared.wire.dialect, body, is_json(pump.headers))
+            return x.dialect.encoder(self.info(x)).fold(events), usage_of(events)
+        except ProtocolError as exc:
+            raise UpstreamBroken(str(exc)) from exc
+
+    def replay(self, x: Exchange, prepared: Prepared, pump: StreamPump, outlet: Outlet) -> Usage:
+        """A JSON answer to a client that asked for a stream: the same events, sent at once."""
+        try:
+            events = self._events(prepared.wire.dialect, pump.collected, True)
+            usage = usage_of(events)
+            encoder = x.dialect.encoder(self.info(x))
+            data = b"".join(encoder.send(event) for event in events)
+        except ProtocolError as exc:
+            raise UpstreamBroken(str(exc)) from exc
+        outlet.claim(pump, None)
+        outlet.write(data)
+        outlet.finish()
+        return usage
+
+    def _events(self, dialect: str, body: bytes, unary: bool) -> list[Event]:
+        row = self._dialects[dialect]
+        if unary:
+            events = row.decode_unary(body, self._new_id)
+        else:
+            decoder = row.decoder(self._new_id)
+            events = decoder.feed(body) + decoder.eof()
+        for event in events:
+            if isinstance(event, Failure):
+                raise failure_error(event)
+        return events
+
+
+def usage_of(events: list[Event]) -> Usage:
+    """What the events report, later reports over earlier ones."""
+    usage = Usage()
+    for event in events:
+        if isinstance(event, UsageReport) or (isinstance(event, Start) and event.usage is not None):
+            usage = usage.merged(event.usage)
+    return usage
+
+
+def text_headers(headers: Headers) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+
+
+def cleaned(error: UpstreamStatus, x: Exchange, candidate: Candidate) -> UpstreamStatus:
+    """``error`` without what a client must not see: the name that the model has upstream, and anything like a key."""
+    if error.message is not None:
+        if error.kind in (Kind.AUTHENTICATION, Kind.PERMISSION, Kind.QUOTA) and error.retryable:
+            # It is about the gateway's own account.
+            error.message = None
+            error.code = None
+        else:
+            text = error.message
+            if candidate.account.api_key:
+                text = text.replace(candidate.account.api_key, "***")
+            if candidate.upstream_model and candidate.upstream_model != x.requested_model:
+                text = text.replace(candidate.upstream_model, x.requested_model)
+            error.message = KEY_LIKE.sub("***", text)
+    return error

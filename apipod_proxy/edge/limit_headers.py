@@ -1,0 +1,61 @@
+"""What is left of the caller's limits, in the headers of its dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Protocol
+
+REQUESTS = ("rpm", "rph", "rpd", "requests_per_month")
+TOKENS = ("tpm", "tpd", "tokens_per_month")
+
+
+class CounterLike(Protocol):
+    @property
+    def kind(self) -> str: ...
+    @property
+    def limit(self) -> int: ...
+
+
+class LevelLike(Protocol):
+    @property
+    def counter(self) -> CounterLike: ...
+    @property
+    def remaining(self) -> int: ...
+    @property
+    def reset_seconds(self) -> int: ...
+
+
+def limit_headers(dialect: str, levels: Iterable[LevelLike], now: float) -> list[tuple[str, str]]:
+    """Names and values; the tightest counter of requests and the one of tokens stand for all. ``now``: epoch seconds."""
+    requests: LevelLike | None = None
+    tokens: LevelLike | None = None
+    for level in levels:
+        kind = level.counter.kind
+        if kind in REQUESTS:
+            if requests is None or level.remaining < requests.remaining:
+                requests = level
+        elif kind in TOKENS and (tokens is None or level.remaining < tokens.remaining):
+            tokens = level
+    found: list[tuple[str, str]] = []
+    for name, tightest in (("requests", requests), ("tokens", tokens)):
+        if tightest is not None:
+            found += _anthropic(name, tightest, now) if dialect == "anthropic" else _openai(name, tightest)
+    return found
+
+
+def _openai(name: str, level: LevelLike) -> list[tuple[str, str]]:
+    return [
+        (f"x-ratelimit-limit-{name}", str(level.counter.limit)),
+        (f"x-ratelimit-remaining-{name}", str(max(0, level.remaining))),
+        (f"x-ratelimit-reset-{name}", f"{level.reset_seconds}s"),
+    ]
+
+
+def _anthropic(name: str, level: LevelLike, now: float) -> list[tuple[str, str]]:
+    reset = datetime.fromtimestamp(int(now) + level.reset_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return [
+        (f"anthropic-ratelimit-{name}-limit", str(level.counter.limit)),
+        (f"anthropic-ratelimit-{name}-remaining", str(max(0, level.remaining))),
+        (f"anthropic-ratelimit-{name}-reset", reset),
+    ]

@@ -1,0 +1,159 @@
+"""The handlers of completions: one request in, one answer out, one exchange booked, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, Protocol
+
+from aiohttp import web
+
+from apipod_proxy.auth import KeyIndex, Principal, credential, identify
+from apipod_proxy.dialect import Dialect
+from apipod_proxy.dialect.identity import read_request
+from apipod_proxy.edge.answer import Answer, DateLine, header_lines
+from apipod_proxy.edge.body import BodyReader
+from apipod_proxy.edge.middleware import as_proxy_error
+from apipod_proxy.edge.render import ANTHROPIC, GEMINI, error_headers, status_of
+from apipod_proxy.errors import ProxyError
+from apipod_proxy.exchange import Exchange, Outcome
+
+log = logging.getLogger("apipod_proxy.edge")
+
+CLIENT_GONE = 499
+"""What the log and the ledger say of a client that left before its answer."""
+
+FORWARDABLE = frozenset(
+    {
+        b"anthropic-beta",
+        b"anthropic-version",
+        b"openai-beta",
+        b"openai-organization",
+        b"openai-project",
+        b"idempotency-key",
+        b"http-referer",
+        b"x-title",
+        b"traceparent",
+        b"tracestate",
+    }
+)
+"""The client's headers that any provider takes; each provider type has its own choice among them."""
+
+NO_QUERY: dict[str, str] = {}
+
+
+class Keys(Protocol):
+    @property
+    def keys(self) -> KeyIndex: ...
+
+
+class Completes(Protocol):
+    """The gateway."""
+
+    @property
+    def serving(self) -> Keys: ...
+    def complete(self, x: Exchange, client: Answer) -> Awaitable[None]: ...
+
+
+class Hall(NamedTuple):
+    """What every handler of completions uses. ``book`` settles an exchange; ``clock`` gives epoch seconds."""
+
+    gateway: Completes
+    bodies: BodyReader
+    new_id: Callable[[], str]
+    book: Callable[[Exchange], None]
+    clock: Callable[[], float]
+    remote: Callable[[web.BaseRequest], str | None]
+    cors: Callable[[str | None], list[tuple[str, str]]]
+    forwardable: frozenset[bytes] = FORWARDABLE
+
+
+class Completions:
+    """Completions in one dialect."""
+
+    def __init__(self, hall: Hall, dialect: Dialect) -> None:
+        self._hall = hall
+        self._dialect = dialect
+        self._dates = DateLine()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """A request whose body names the model."""
+        return await self.run(request, None, False)
+
+    async def run(self, request: web.BaseRequest, model: str | None, stream: bool) -> web.StreamResponse:
+        """``model`` and ``stream`` are given where they stand in the URL."""
+        hall = self._hall
+        epoch = hall.clock()
+        loop = asyncio.get_running_loop()
+        x = Exchange(
+            hall.new_id(), self._dialect, request.path, started=loop.time(), started_at=int(epoch * 1000)
+        )
+        client = Answer(request, self._dates.at(int(epoch)))
+        try:
+            x.principal = self._identify(request, x)
+            x.body = await hall.bodies.read(request)
+            self._read(request, x, model, stream)
+            await hall.gateway.complete(x, client)
+        except asyncio.CancelledError:
+            x.outcome = Outcome.CANCELLED
+            raise
+        except Exception as exc:
+            self._refuse(
+                x, client, request, as_proxy_error(exc, request) if not isinstance(exc, ProxyError) else exc
+            )
+        finally:
+            x.status = client.status or CLIENT_GONE
+            x.answered_at = loop.time()
+            hall.book(x)
+        return client.response()
+
+    def _identify(self, request: web.BaseRequest, x: Exchange) -> Principal:
+        x.remote = self._hall.remote(request)
+        x.client_request_id = request.headers.get("x-request-id")
+        query = request.query if "?" in request.raw_path else NO_QUERY
+        key = credential(self._dialect.name, request.headers, query)
+        return identify(self._hall.gateway.serving.keys, key, x.started_at)
+
+    def _read(self, request: web.BaseRequest, x: Exchange, model: str | None, stream: bool) -> None:
+        x.top = read_request(self._dialect.name, x.body, model=model or "", stream=stream)
+        x.requested_model = x.top.model
+        x.streamed = x.top.stream
+        x.narrowed_to = request.headers.get("x-apipod-provider")
+        if "?" in request.raw_path and x.narrowed_to is None:
+            x.narrowed_to = request.query.get("vendor")
+        forwardable = self._hall.forwardable
+        x.forwarded = tuple(
+            (name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape"))
+            for name, value in request.raw_headers
+            if name.lower() in forwardable
+        )
+
+    def _refuse(self, x: Exchange, client: Answer, request: web.BaseRequest, error: ProxyError) -> None:
+        x.error = error
+        if x.outcome is None:
+            x.outcome = Outcome.FAILED if x.attempts else Outcome.REFUSED
+        if client.begun:
+            # An unforeseen error in the middle of an answer: it cannot be told any more, only cut.
+            client.abort()
+            return
+        if error.closes or not request.content.is_eof():
+            client.close_after()
+        dialect = self._dialect.name
+        headers = error_headers(error, dialect, x.id)
+        content_type = headers.pop("content-type")
+        headers.pop("connection", None)
+        if x.attempts:
+            headers["x-apipod-attempts"] = str(len(x.attempts))
+        client.headers = header_lines((*headers.items(), *self._hall.cors(request.headers.get("origin"))))
+        client.send(status_of(error, dialect), content_type.encode(), self._dialect.encode_error(error, x.id))
+
+
+class GeminiCompletions(Completions):
+    """``/v1beta/models/{model}:generateContent`` and ``:streamGenerateContent``."""
+
+    async def generate(self, request: web.BaseRequest, model: str, *, stream: bool) -> web.StreamResponse:
+        return await self.run(request, model, stream)
+
+
+__all__ = ["ANTHROPIC", "CLIENT_GONE", "GEMINI", "Completions", "GeminiCompletions", "Hall"]

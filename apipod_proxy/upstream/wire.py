@@ -1,0 +1,157 @@
+"""How one account of a provider is spoken to: where, with which credential, and the bytes of the request's head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from apipod_proxy.catalog.model import Account, Candidate, Provider, Timeouts
+from apipod_proxy.upstream.connection import Endpoint
+from apipod_proxy.upstream.pool import Call, Pool, Receiver
+from apipod_proxy.upstream.provider import Auth, ProviderType, Surface, fill_model, join_url
+
+EndpointMaker = Callable[[Provider, Account, str], Endpoint]
+"""(provider, account, URL) -> Endpoint; knows TLS, proxies and the size of the pool."""
+
+Forwarded = tuple[tuple[str, str], ...]
+
+
+class Wire(NamedTuple):
+    """One surface of one account. ``head`` lacks the first line and what differs between requests."""
+
+    account: Account
+    provider_type: ProviderType
+    dialect: str
+    surface: Surface
+    endpoint: Endpoint
+    target: str
+    stream_target: str
+    head: bytes
+    fixed: Mapping[str, str]
+    timeouts: Timeouts
+
+
+class Upstream:
+    """Sends encoded requests. Keeps one ``Wire`` for each account and surface, rebuilt when the catalog replaces the account."""
+
+    def __init__(
+        self, pool: Pool, types: Mapping[str, ProviderType], endpoint_for: EndpointMaker, user_agent: str
+    ) -> None:
+        self._pool = pool
+        self._types = types
+        self._endpoint_for = endpoint_for
+        self._user_agent = user_agent
+        self._wires: dict[tuple[str, str], Wire] = {}
+
+    def type_of(self, provider: Provider) -> ProviderType:
+        return self._types[provider.type]
+
+    def wire(self, candidate: Candidate, surface: str) -> Wire | None:
+        """The way to ``surface`` (a dialect or an operation) of this account; None where its provider has none."""
+        account = candidate.account
+        found = self._wires.get((account.id, surface))
+        if found is None or found.account is not account:
+            provider_type = self._types[candidate.provider.type]
+            spoken = provider_type.surfaces.get(surface)
+            if spoken is None:
+                return None
+            found = self._wires[account.id, surface] = self._build(
+                candidate.provider, account, provider_type, surface, spoken
+            )
+        return found
+
+    def _build(
+        self, provider: Provider, account: Account, kind: ProviderType, dialect: str, surface: Surface
+    ) -> Wire:
+        url = join_url(provider.base_url or kind.base_url, fill_options(surface.path, provider.options))
+        stream_url = join_url(
+            provider.base_url or kind.base_url,
+            fill_options(surface.stream_path or surface.path, provider.options),
+        )
+        fixed = (
+            credential(kind.auth, account.api_key)
+            | dict(kind.headers)
+            | {k.lower(): v for k, v in provider.headers.items()}
+        )
+        parts = urlsplit(url)
+        lines = [f"host: {parts.netloc.rpartition('@')[2]}", f"user-agent: {self._user_agent}"]
+        lines += [f"{name}: {value}" for name, value in fixed.items() if name not in kind.forward]
+        return Wire(
+            account=account,
+            provider_type=kind,
+            dialect=dialect,
+            surface=surface,
+            endpoint=self._endpoint_for(provider, account, url),
+            target=request_target(url),
+            stream_target=request_target(stream_url),
+            head="".join(f"{line}\r\n" for line in lines).encode("latin-1"),
+            fixed={name: value for name, value in fixed.items() if name in kind.forward},
+            timeouts=provider.timeouts,
+        )
+
+    def send(
+        self,
+        wire: Wire,
+        model: str,
+        body: bytes,
+        receiver: Receiver,
+        *,
+        stream: bool = False,
+        forwarded: Forwarded = (),
+        content_type: str = "application/json",
+    ) -> Call:
+        """Start the request; never waits. What comes back arrives at ``receiver``."""
+        target = fill_model(wire.stream_target if stream else wire.target, model)
+        extra = forward(forwarded, wire)
+        head = (
+            b"POST %b HTTP/1.1\r\n%b%bcontent-type: %b\r\naccept: %b\r\naccept-encoding: identity\r\ncontent-length: %d\r\n\r\n"
+            % (
+                target.encode("latin-1"),
+                wire.head,
+                extra,
+                content_type.encode("latin-1"),
+                b"text/event-stream" if stream else b"application/json",
+                len(body),
+            )
+        )
+        return self._pool.send(wire.endpoint, head, body, receiver, wire.timeouts)
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+
+def credential(auth: Auth, key: str) -> dict[str, str]:
+    """The header that carries ``key``."""
+    if not key or auth is Auth.NONE:
+        return {}
+    return {auth.value: f"Bearer {key}" if auth is Auth.BEARER else key}
+
+
+def forward(client_headers: Forwarded, wire: Wire) -> bytes:
+    """The client's headers that this provider takes, and the fixed ones that the client did not send."""
+    if not client_headers:
+        return (
+            b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in wire.fixed.items())
+            if wire.fixed
+            else b""
+        )
+    allowed = wire.provider_type.forward
+    sent = {name: value for name, value in client_headers if name in allowed}
+    merged = {**wire.fixed, **sent}
+    return b"".join(
+        f"{name}: {value}\r\n".encode("utf-8", "surrogateescape") for name, value in merged.items()
+    )
+
+
+def fill_options(path: str, options: Mapping[str, str]) -> str:
+    """``path`` with the provider's options in place (``{account_id}``), but for ``{model}``, which each request fills."""
+    for name, value in options.items():
+        path = path.replace("{" + name + "}", value)
+    return path
+
+
+def request_target(url: str) -> str:
+    """The path and query of ``url``, as the request line has them."""
+    parts = urlsplit(url)
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
