@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -167,7 +167,7 @@ def _position(names: Sequence[str], name: str, parameter: str) -> int:
 
 def _token_name(token: str) -> str:
     try:
-        return urlsafe_b64decode(token.encode()).decode()
+        return b64decode(token.encode(), b"-_", validate=True).decode()
     except (Base64Error, ValueError) as exc:
         raise BadRequest("Expected the nextPageToken of the page before.", "$.pageToken") from exc
 
