@@ -54,8 +54,14 @@ class UsageRow(NamedTuple):
     attempts: tuple[Attempt, ...] = ()
 
     def as_columns(self) -> tuple[str | int | None, ...]:
-        """The values for a database: booleans as 0/1, attempts as JSON text, no NUL in any text (PostgreSQL takes none)."""
-        return (*map(_plain, self[:-1]), attempts_json(self.attempts))
+        """The values for a database: booleans as 0/1, attempts as JSON text, texts that every database takes."""
+        values: list[object] = [*self]
+        for place in _OF_CLIENTS:
+            values[place] = _text(values[place])
+        values[_STREAMED] = int(self.streamed)
+        values[_ESTIMATED] = int(self.estimated)
+        values[-1] = attempts_json(self.attempts)
+        return tuple(values)  # type: ignore[arg-type]
 
     def as_json(self) -> bytes:
         """One line for the spool, without its newline."""
@@ -63,6 +69,13 @@ class UsageRow(NamedTuple):
 
 
 COLUMNS = UsageRow._fields
+
+# Texts that a client chose; the others are the program's and the catalog's own.
+_OF_CLIENTS = tuple(
+    COLUMNS.index(name) for name in ("client_request_id", "path", "requested_model", "routed_model")
+)
+_STREAMED = COLUMNS.index("streamed")
+_ESTIMATED = COLUMNS.index("estimated")
 
 
 class Charge(NamedTuple):
@@ -97,20 +110,21 @@ def charge(
 
     ``sent``: any byte of the request went up; without that nothing was used. ``answer_bytes`` came back, and ``whole`` says
     whether the answer got to its end. What was sent is never charged below its input estimate unless the provider reports its input.
+    An attempt that the provider refused with an error status used NOTHING, and is not for this function.
     """
     if not sent and reported is None:
         return NOTHING
     usage = reported or NO_USAGE
-    if usage.input is None and usage.cache_read is None and usage.cache_write is None:
-        taken, read, written = input_estimate, 0, 0
-    else:
-        taken, read, written = usage.input or 0, usage.cache_read or 0, usage.cache_write or 0
+    taken, read, written = usage.input or 0, usage.cache_read or 0, usage.cache_write or 0
+    estimated = usage.input is None and usage.cache_read is None and usage.cache_write is None
+    if estimated:
+        taken = input_estimate
     output = usage.output
     if output is None or (not whole and output <= PLACEHOLDER_OUTPUT):
         output = max(output or 0, estimate_output(answer_bytes, streamed=streamed))
+        estimated = estimated or output != usage.output
     reasoning = usage.reasoning or 0
     filled = Usage(taken, read, written, output, reasoning)
-    estimated = (usage.input, usage.output) != (taken, output)
     return Charge(taken + written + output + reasoning, filled, estimated)
 
 
@@ -121,7 +135,7 @@ def estimate_output(answer_bytes: int, *, streamed: bool) -> int:
 
 def attempts_json(attempts: tuple[Attempt, ...]) -> str:
     """The attempts as the JSON text of their column; classes that were not reported are left out."""
-    return orjson.dumps([_attempt(attempt) for attempt in attempts]).decode().replace("\\u0000", "")
+    return orjson.dumps([_attempt(attempt) for attempt in attempts]).decode() if attempts else "[]"
 
 
 def row_from_columns(values: list[object]) -> UsageRow:
@@ -140,7 +154,7 @@ _CLASSES = ("input", "cache_read", "cache_write", "output", "reasoning")
 
 def _attempt(attempt: Attempt) -> dict[str, object]:
     told: dict[str, object] = {
-        "model": attempt.model,
+        "model": _text(attempt.model),
         "account": attempt.account,
         "outcome": attempt.outcome,
         "status": attempt.status,
@@ -158,10 +172,9 @@ def _attempt_from(entry: dict[str, object]) -> Attempt:
     return Attempt(**entry, usage=Usage(**usage) if isinstance(usage, dict) else None)  # type: ignore[arg-type]
 
 
-def _plain(value: object) -> str | int | None:
-    if isinstance(value, str):
-        return value.replace("\x00", "") if "\x00" in value else value
-    if isinstance(value, bool):
-        return int(value)
-    assert value is None or isinstance(value, int)
-    return value
+def _text(value: object) -> str:
+    """``value`` without what PostgreSQL refuses (NUL) and what is no UTF-8 (half surrogates, as undecodable bytes of a path)."""
+    text = str(value)
+    if text.isascii() and "\x00" not in text:
+        return text
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()

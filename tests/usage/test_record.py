@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from apipod_proxy.dialect.vocabulary import Usage
+from apipod_proxy.usage.record import (
+    COLUMNS,
+    NOTHING,
+    Attempt,
+    attempts_json,
+    charge,
+    estimate_output,
+    row_from_columns,
+)
+from tests.usage.build import ATTEMPTS, row
+
+
+def test_the_columns_are_those_of_the_table_in_its_order() -> None:
+    assert ", ".join(COLUMNS) == (
+        "request_id, client_request_id, started_at, user_id, api_key_id, subscription_id, path, dialect, requested_model, "
+        "routed_model, provider, account, status, outcome, streamed, input_tokens, cache_read_tokens, cache_write_tokens, "
+        "output_tokens, reasoning_tokens, estimated, ttft_ms, duration_ms, attempts"
+    )
+
+
+def test_a_row_is_written_as_plain_values() -> None:
+    columns = dict(zip(COLUMNS, row().as_columns(), strict=True))
+    assert (columns["streamed"], columns["estimated"]) == (1, 0)
+    assert orjson.loads(str(columns["attempts"])) == [
+        {"model": "sonnet", "account": "a", "outcome": "status 529", "status": 529, "duration_ms": 120},
+        {
+            "model": "flash",
+            "account": "b",
+            "outcome": "ok",
+            "status": 200,
+            "duration_ms": 800,
+            "usage": {"input": 10, "output": 20},
+        },
+    ]
+    assert all(value is None or isinstance(value, (str, int)) for value in columns.values())
+
+
+def test_texts_of_clients_are_made_fit_for_every_database() -> None:
+    odd = row()._replace(client_request_id="a\x00b", requested_model="\udcff\x00é", path="/v1/\udc80")
+    columns = dict(zip(COLUMNS, odd.as_columns(), strict=True))
+    assert (columns["client_request_id"], columns["requested_model"], columns["path"]) == (
+        "ab",
+        "?é",
+        "/v1/?",
+    )
+    assert orjson.loads(odd.as_json())
+
+
+def test_a_row_comes_back_as_it_was_written() -> None:
+    assert row_from_columns(orjson.loads(row().as_json())) == row()
+    bare = row(attempts=())._replace(ttft_ms=None)
+    assert row_from_columns(orjson.loads(bare.as_json())) == bare
+
+
+@pytest.mark.parametrize("values", [[], [1], ["x"] * len(COLUMNS), list(range(len(COLUMNS)))])
+def test_what_is_no_row_is_refused(values: list[object]) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        row_from_columns(values)
+
+
+def test_an_attempt_that_reported_nothing_has_no_usage_in_its_json() -> None:
+    assert attempts_json(()) == "[]"
+    assert "usage" not in attempts_json((Attempt("m", "a", "ok", 200, Usage(), 1),))
+    assert attempts_json(ATTEMPTS[:1]) == (
+        '[{"model":"sonnet","account":"a","outcome":"status 529","status":529,"duration_ms":120}]'
+    )
+
+
+def test_a_charge_counts_uncached_input_cache_writes_output_and_reasoning() -> None:
+    made = charge(Usage(100, 1000, 30, 50, 7), input_estimate=9, sent=True)
+    assert made.tokens == 100 + 30 + 50 + 7
+    assert made.usage == Usage(100, 1000, 30, 50, 7)
+    assert not made.estimated
+
+
+def test_nothing_sent_is_nothing_charged() -> None:
+    assert charge(None, input_estimate=500, sent=False, answer_bytes=100) == NOTHING
+
+
+def test_what_was_not_reported_is_estimated_and_never_below_the_input_estimate() -> None:
+    made = charge(None, input_estimate=500, sent=True)
+    assert (made.tokens, made.estimated) == (500, True)
+    made = charge(None, input_estimate=500, sent=True, answer_bytes=401)
+    assert (made.usage.input, made.usage.output) == (500, 101)
+
+
+def test_a_class_that_was_reported_is_not_estimated() -> None:
+    made = charge(
+        Usage(input=40), input_estimate=500, sent=True, answer_bytes=6000, streamed=True, whole=False
+    )
+    assert (made.usage.input, made.usage.output, made.estimated) == (40, 100, True)
+    made = charge(Usage(output=3), input_estimate=500, sent=True)
+    assert (made.usage.input, made.usage.output, made.estimated) == (500, 3, True)
+    made = charge(Usage(cache_read=80, output=3), input_estimate=500, sent=True)
+    assert (made.usage.input, made.usage.cache_read, made.estimated) == (0, 80, False)
+
+
+def test_zero_differs_from_unknown() -> None:
+    made = charge(Usage(0, 0, 0, 0, 0), input_estimate=500, sent=True, answer_bytes=1000)
+    assert (made.tokens, made.estimated) == (0, False)
+
+
+def test_the_opening_report_of_a_cut_stream_is_no_measurement_of_its_output() -> None:
+    opening = Usage(input=40, output=1)
+    made = charge(opening, input_estimate=9, sent=True, answer_bytes=6000, streamed=True, whole=False)
+    assert (made.usage.output, made.estimated) == (100, True)
+    short = charge(opening, input_estimate=9, sent=True, answer_bytes=30, streamed=True, whole=False)
+    assert (short.usage.output, short.estimated) == (1, False)
+    whole = charge(opening, input_estimate=9, sent=True, answer_bytes=6000, streamed=True, whole=True)
+    assert whole.usage.output == 1
+
+
+def test_the_last_report_of_a_cut_stream_is_taken() -> None:
+    made = charge(
+        Usage(40, output=50), input_estimate=9, sent=True, answer_bytes=90_000, streamed=True, whole=False
+    )
+    assert (made.tokens, made.estimated) == (90, False)
+
+
+def test_output_is_estimated_from_its_length_on_the_wire() -> None:
+    assert estimate_output(0, streamed=True) == 0
+    assert estimate_output(1, streamed=True) == 1
+    assert estimate_output(600, streamed=True) == 10
+    assert estimate_output(600, streamed=False) == 150
