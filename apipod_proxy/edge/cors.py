@@ -21,15 +21,15 @@ class Cors:
     def __bool__(self) -> bool:
         return bool(self._origins)
 
-    def headers(self, origin: str | None) -> tuple[tuple[str, str], ...]:
+    def headers(self, origin: str | None) -> list[tuple[str, str]]:
         """What an answer to a page of ``origin`` carries; nothing where it is not allowed."""
         if origin is None or not (self._any or origin in self._origins):
-            return ()
-        return (
+            return []
+        return [
             ("access-control-allow-origin", "*" if self._any else origin),
             ("access-control-expose-headers", EXPOSED),
             ("vary", "origin"),
-        )
+        ]
 
     def preflight(self, request: web.BaseRequest) -> web.Response | None:
         """The answer to a preflight of an allowed origin, else None."""
