@@ -201,7 +201,8 @@ class Connection(asyncio.Protocol):
             # Nobody asked: the rest of an answer that is over, or a server that speaks out of turn.
             self.drop()
             return
-        self._last = self._now()
+        if self._stage == BODY:  # a head that drips in is still late
+            self._last = self._now()
         self._quiet += len(data)
         try:
             self._feed(data)
@@ -219,7 +220,9 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._stage == COMPLETE:
+            # A second answer behind the one that was asked for: nothing of it is anybody's.
             self._keep = False
+            self._sink = _ignore
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._stage == HEAD:  # else a trailer
@@ -253,6 +256,7 @@ class Connection(asyncio.Protocol):
             self._until_eof = b"content-length" not in fields and status not in (204, 304)
         receiver = call.receiver
         assert receiver is not None
+        self._last = self._now()
         # The answer has begun, so the request is not repeated any more.
         call.head = call.body = b""
         self._sink = receiver.body
