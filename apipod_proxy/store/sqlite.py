@@ -1,0 +1,160 @@
+"""The SQLite driver: a file in WAL mode, one connection that writes and one that reads, each in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import aiosqlite
+
+from apipod_proxy.errors import StoreError, StoreUnavailable
+from apipod_proxy.store.base import Listener, Row, Session, Store
+from apipod_proxy.store.statements import Library
+
+BUSY_SECONDS = 10.0
+"""How long a writer waits for another process to finish; a migration is the longest."""
+
+_AWAY = ("locked", "busy", "unable to open", "disk i/o", "full", "readonly", "read-only")
+
+
+@contextmanager
+def translated(place: str) -> Iterator[None]:
+    """Foreign exceptions end here."""
+    try:
+        yield
+    except sqlite3.Error as exc:
+        text = str(exc)
+        kind = StoreUnavailable if any(word in text.lower() for word in _AWAY) else StoreError
+        raise kind(f"{place}: {text}") from exc
+    except (UnicodeEncodeError, OverflowError) as exc:
+        raise StoreError(f"{place}: {exc}") from exc
+    except ValueError as exc:
+        # What aiosqlite raises on a connection that was closed.
+        raise StoreUnavailable(f"{place}: {exc}") from exc
+
+
+class SqliteSession(Session):
+    def __init__(self, connection: aiosqlite.Connection, library: Library, place: str) -> None:
+        self._connection = connection
+        self._library = library
+        self._place = place
+
+    async def fetch(self, name: str, /, **parameters: object) -> Sequence[Row]:
+        with translated(self._place):
+            rows = await self._connection.execute_fetchall(self._library.statements[name].sql, parameters)
+        return list(rows)
+
+    async def execute(self, name: str, /, **parameters: object) -> None:
+        await self.fetch(name, **parameters)
+
+    async def execute_many(self, name: str, rows: Sequence[Mapping[str, object]], /) -> None:
+        if rows:
+            with translated(self._place):
+                cursor = await self._connection.executemany(self._library.statements[name].sql, rows)
+                await cursor.close()
+
+    async def announce(self) -> None:
+        """Nobody can listen: the version row is polled."""
+
+    async def run(self, sql: str) -> None:
+        with translated(self._place):
+            await self._connection.execute_fetchall(sql)
+
+    async def tables(self) -> frozenset[str]:
+        with translated(self._place):
+            rows = await self._connection.execute_fetchall(
+                "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
+            )
+        return frozenset(row[0] for row in rows)
+
+
+class SqliteStore(Store):
+    is_sqlite = True
+    poll_seconds = 0.25
+
+    def __init__(
+        self, library: Library, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection
+    ) -> None:
+        super().__init__(library)
+        self.place = str(path)
+        self._writer = writer
+        self._reader = reader
+        # A connection has one transaction at a time.
+        self._write_turn = asyncio.Lock()
+        self._read_turn = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<SqliteStore {self.place}>"
+
+    @classmethod
+    async def open(cls, library: Library, path: Path) -> SqliteStore:
+        """Opens the file, made if it is not there; raises StoreUnavailable, StoreError."""
+        place = str(path)
+        try:
+            await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+        except OSError as exc:
+            raise StoreUnavailable(f"{place}: the folder cannot be made ({exc.strerror})") from exc
+        with translated(place):
+            writer = await aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+            try:
+                await _set_up(writer)
+                reader = await aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+            except BaseException:
+                await writer.close()
+                raise
+        return cls(library, path, writer, reader)
+
+    def reading(self) -> AbstractAsyncContextManager[Session]:
+        return self._transaction(self._reader, self._read_turn, "BEGIN")
+
+    def writing(self) -> AbstractAsyncContextManager[Session]:
+        return self._transaction(self._writer, self._write_turn, "BEGIN IMMEDIATE")
+
+    @asynccontextmanager
+    async def _transaction(
+        self, connection: aiosqlite.Connection, turn: asyncio.Lock, begin: str
+    ) -> AsyncIterator[Session]:
+        async with turn:
+            try:
+                with translated(self.place):
+                    await connection.execute_fetchall(begin)
+                yield SqliteSession(connection, self.library, self.place)
+                with translated(self.place):
+                    await connection.commit()
+            except BaseException:
+                # Also after a cancellation, when the thread may still have work to do: rolling back queues up behind it. Where
+                # nothing was begun it does nothing.
+                with translated(self.place):
+                    await asyncio.shield(asyncio.ensure_future(connection.rollback()))
+                raise
+
+    @asynccontextmanager
+    async def _migrating(self) -> AsyncIterator[Callable[[], AbstractAsyncContextManager[Session]]]:
+        # BEGIN IMMEDIATE is the lock: one process at a time looks what is pending and runs it.
+        yield self.writing
+
+    async def listen(self, on_change: Callable[[], None], on_lost: Callable[[], None]) -> Listener | None:
+        return None
+
+    async def close(self) -> None:
+        async with self._write_turn, self._read_turn:
+            await self._reader.close()
+            await self._writer.close()
+
+
+async def _set_up(connection: aiosqlite.Connection) -> None:
+    for attempt in range(100):
+        try:
+            await connection.execute_fetchall("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as exc:
+            # The one statement that does not wait for its turn by itself, when several processes start at once.
+            if "locked" not in str(exc) or attempt == 99:
+                raise
+            await asyncio.sleep(0.05)
+    # FULL: an acknowledged usage row outlives a power cut. Writes come in batches, so a sync each is cheap.
+    await connection.execute_fetchall("PRAGMA synchronous = FULL")
+    await connection.execute_fetchall("PRAGMA foreign_keys = ON")

@@ -1,0 +1,75 @@
+"""The columns of ``usage_logs`` and what is summed over them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+USAGE_COLUMNS = (
+    "request_id",
+    "client_request_id",
+    "started_at",
+    "user_id",
+    "api_key_id",
+    "subscription_id",
+    "path",
+    "dialect",
+    "requested_model",
+    "routed_model",
+    "provider",
+    "account",
+    "status",
+    "outcome",
+    "streamed",
+    "input_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "estimated",
+    "ttft_ms",
+    "duration_ms",
+    "attempts",
+    "cost_nano",
+)
+
+GROUPINGS = ("proxy", "user", "key", "subscription", "model", "provider", "account")
+"""What totals can be asked for by. Users, keys and subscriptions are told by id, the others by name, an account as provider/account."""
+
+FAR = 2**62
+"""Later than any time."""
+
+_MOST = 2**63 - 1
+
+_BOOLEANS = frozenset({"streamed", "estimated"})
+
+
+class UsageTotal(NamedTuple):
+    """``failed`` are the requests whose outcome was not ok. Classes of tokens do not overlap."""
+
+    owner: str
+    requests: int
+    failed: int
+    input_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cost_nano: int
+
+
+def complete(row: Mapping[str, object] | Sequence[object]) -> dict[str, object]:
+    """Every column of ``row``: null where it is absent, 0 or 1 for booleans. What no database takes is made fit."""
+    given = row if isinstance(row, Mapping) else dict(zip(USAGE_COLUMNS, row, strict=False))
+    return {name: _fit(name, given.get(name)) for name in USAGE_COLUMNS}
+
+
+def _fit(name: str, value: object) -> object:
+    if name in _BOOLEANS:
+        return int(bool(value))
+    if isinstance(value, str):
+        # PostgreSQL takes no NUL, and neither database a lone surrogate; a client's odd model name must not cost its row.
+        return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    if isinstance(value, int):
+        return max(-_MOST, min(value, _MOST))
+    return value
