@@ -277,11 +277,14 @@ class Start(NamedTuple):
 
 
 class TextDelta(NamedTuple):
+    """A piece of text. ``extra``: further wire fields of the block, on its first piece."""
+
     text: str
     block: int = 0
     choice: int = 0
     signature: str | None = None
     signed_by: str | None = None
+    extra: Opaque | None = None
 
 
 class RefusalDelta(NamedTuple):
