@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from weakref import WeakSet
 
 from apipod_proxy.limit.backend import Half
-from apipod_proxy.limit.buckets import Cell, seconds
+from apipod_proxy.limit.buckets import Cell, Gauge, seconds
 from apipod_proxy.limit.model import (
     TOKEN_KINDS,
     Admission,
@@ -43,15 +43,7 @@ class MemoryLease:
             put_back(half, at, reserved)
             return
         self.state = "settled"
-        for gauge in half.gauges:
-            gauge.used -= 1
-        if tokens is not None and half.tokens:
-            now = int(self._clock() * 1000 + 0.5)
-            used = max(0, tokens)
-            for owner, most in half.tokens:
-                difference = (reserved if reserved < most else most) - used
-                if difference:
-                    owner.settle(now, at, difference)
+        spend(half, self._clock, at, reserved, tokens)
 
     def __repr__(self) -> str:
         return f"<Lease {self.state}: {self._half!r}>"
@@ -61,7 +53,7 @@ class MemoryLimits:
     """``clock`` gives epoch seconds. Not for use from several threads."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+        self.clock = clock
         self._cells: dict[Identity, Cell] = {}
         self._bound: dict[Identity, Counter] = {}
         self._halves: WeakSet[Half] = WeakSet()
@@ -69,7 +61,7 @@ class MemoryLimits:
 
     def now(self) -> int:
         """Epoch milliseconds; rounded so that whole seconds between two readings stay whole."""
-        return int(self._clock() * 1000 + 0.5)
+        return int(self.clock() * 1000 + 0.5)
 
     def half(self, counters: Sequence[Counter]) -> Half:
         now = self.now()
@@ -99,8 +91,14 @@ class MemoryLimits:
             self._bound.pop(identity, None)
         self._prune_at = max(4096, 2 * len(self._cells))
 
+    def forget(self) -> None:
+        """Begin all counters anew but those of what is under way."""
+        for identity in [i for i, owner in self._cells.items() if not isinstance(owner, Gauge)]:
+            del self._cells[identity]
+            self._bound.pop(identity, None)
+
     async def admit(self, caller: Half | None, candidate: Half | None, tokens: int) -> Admission:
-        clock = self._clock
+        clock = self.clock
         now = int(clock() * 1000 + 0.5)
         first: MemoryLease | None = None
         if caller is not None:
@@ -185,3 +183,16 @@ def put_back(half: Half, at: int, tokens: int) -> None:
         owner.give(at, 1)
     for owner, most in half.tokens:
         owner.give(at, tokens if tokens < most else most)
+
+
+def spend(half: Half, clock: Callable[[], float], at: int, reserved: int, tokens: int | None) -> None:
+    """End the take of ``half`` at ``at`` that reserved ``reserved`` and used ``tokens``; None: what was reserved."""
+    for gauge in half.gauges:
+        gauge.used -= 1
+    if tokens is not None and half.tokens:
+        now = int(clock() * 1000 + 0.5)
+        used = max(0, tokens)
+        for owner, most in half.tokens:
+            difference = (reserved if reserved < most else most) - used
+            if difference:
+                owner.settle(now, at, difference)

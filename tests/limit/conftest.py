@@ -6,7 +6,8 @@ import pytest
 
 from apipod_proxy.limit.backend import Half
 from apipod_proxy.limit.memory import MemoryLimits
-from apipod_proxy.limit.model import Admission, Counter, Lease, Row
+from apipod_proxy.limit.model import Admission, Counter, Lease
+from apipod_proxy.limit.redis import RedisLimits
 
 START = 1_700_000_000.0
 """14 November 2023, 22:13:20 UTC"""
@@ -23,7 +24,7 @@ class Clock:
 class Rig:
     """A back end whose clock is the test's."""
 
-    def __init__(self, limits: MemoryLimits, clock: Clock) -> None:
+    def __init__(self, limits: MemoryLimits | RedisLimits, clock: Clock) -> None:
         self.limits = limits
         self.clock = clock
 
@@ -38,22 +39,27 @@ class Rig:
 
     async def settled(self) -> None:
         """Wait until every settlement so far has taken effect."""
-
-    async def saved(self) -> list[Row]:
-        return self.limits.snapshot()
-
-    async def reseed(self, rows: list[Row]) -> None:
-        """Start a new, empty process on ``rows``."""
-        self.limits = MemoryLimits(self.clock)
-        self.limits.seed(rows)
+        if isinstance(self.limits, RedisLimits):
+            await self.limits.flush()
 
     async def left(self, half: Half) -> list[int]:
         return [level.remaining for level in self.limits.levels(half)]
 
 
 @pytest.fixture
-async def rig() -> AsyncIterator[Rig]:
-    clock = Clock()
-    limits = MemoryLimits(clock)
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def rig(request: pytest.FixtureRequest, redis_prefix: str, clock: Clock) -> AsyncIterator[Rig]:
+    limits: MemoryLimits | RedisLimits
+    if request.param == "memory":
+        limits = MemoryLimits(clock)
+    else:
+        url = request.getfixturevalue("redis_url")
+        limits = RedisLimits(url, prefix=redis_prefix, clock=clock, own_time=False)
+        await limits.start(patience=5)
+        assert limits.status() == ""
     yield Rig(limits, clock)
     await limits.close()

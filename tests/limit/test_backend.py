@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from apipod_proxy.limit.model import Counter
+from apipod_proxy.limit.model import Counter, Row
 
 from .conftest import Rig
 
@@ -350,10 +350,24 @@ async def test_a_gauge_of_eight_is_never_exceeded_by_a_hundred(rig: Rig) -> None
 
 
 async def test_seeded_windows_count_what_was_used_before(rig: Rig) -> None:
-    used = rig.half("rpd", 500)
-    for _ in range(3):
-        await rig.took(used)
-    rows = [row._replace(value=497) for row in await rig.saved()]
-    await rig.reseed(rows)
+    now = int(rig.clock.now * 1000)
+    rig.limits.seed(
+        [
+            Row("key", "k", "rpd", 497, now),
+            Row("key", "old", "rpd", 500, now - 86_400_000),
+            Row("key", "k", "tokens_per_month", 900, now - 86_400_000),
+        ]
+    )
     half = rig.half("rpd", 500)
     assert [await rig.took(half) is not None for _ in range(4)] == [True, True, True, False]
+    assert await rig.took(rig.half("rpd", 1, owner="old")) is not None
+    assert await rig.took(rig.half("tokens_per_month", 1000), 101) is None
+
+
+async def test_a_seed_never_lowers_a_count(rig: Rig) -> None:
+    half = rig.half("rpd", 10)
+    for _ in range(4):
+        await rig.took(half)
+    rig.limits.seed([Row("key", "k", "rpd", 3, int(rig.clock.now * 1000))])
+    await rig.took(half)
+    assert await rig.left(half) == [5]
