@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from apipod_proxy.dialect import Decoder, Encoder, Truncated
+from apipod_proxy.dialect import Decoder, Encoder
 from apipod_proxy.dialect.sse import Splitter
 from apipod_proxy.dialect.vocabulary import (
     CONTENT_EVENTS,
@@ -42,21 +42,22 @@ class Tap(Protocol):
 
     content: bool
     finished: bool
-    complete: bool
     failure: Failure | None
-    usage: Usage
 
+    @property
+    def complete(self) -> bool: ...
+    @property
+    def usage(self) -> Usage: ...
     def feed(self, events: bytes) -> bytes: ...
 
 
 class IdentityLens:
     """The same dialect on both sides: the bytes pass, whole events at a time."""
 
-    __slots__ = ("_done", "_splitter", "_tap", "content", "failure", "finished")
+    __slots__ = ("_splitter", "_tap", "content", "failure", "finished")
 
-    def __init__(self, tap: Tap, done: bytes) -> None:
+    def __init__(self, tap: Tap) -> None:
         self._tap = tap
-        self._done = done
         self._splitter = Splitter()
         self.content = False
         self.finished = False
@@ -81,13 +82,10 @@ class IdentityLens:
         last = self._splitter.eof()
         # A last event may lack its blank line.
         out = self.feed(last + b"\n\n") if last else b""
-        tap = self._tap
-        if tap.finished:
-            return out
-        if not tap.complete:
-            raise Truncated("the stream ended before the answer was whole")
-        self.finished = True
-        return out + self._done
+        if self.failure is None:
+            out += self._tap.eof()
+            self.finished = True
+        return out
 
 
 class TranslatingLens:

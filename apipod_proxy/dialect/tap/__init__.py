@@ -1,0 +1,55 @@
+"""Taps: what reads along in an answer of the client's own dialect, which is passed on as it is.
+
+A tap learns usage, the end and errors, and puts the client's name for the model where the provider's stood. ``rewrite_answer`` is the same for a
+unary answer.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from apipod_proxy.dialect import members as objects
+from apipod_proxy.dialect.provider_errors import failure_of
+from apipod_proxy.dialect.tap.base import BaseTap, loads, with_model
+from apipod_proxy.dialect.tap.chat import ChatTap
+from apipod_proxy.dialect.tap.gemini import GeminiTap
+from apipod_proxy.dialect.tap.messages import MessagesTap
+from apipod_proxy.dialect.tap.responses import ResponsesTap
+from apipod_proxy.dialect.usage import READERS
+from apipod_proxy.dialect.vocabulary import Failure, Usage
+
+
+def Tap(dialect: str, model: str, *, strip_usage: bool = False, choices: int = 1) -> BaseTap:
+    """A tap for one stream. ``strip_usage``: the client did not ask for the usage-only chunk. ``choices``: how many were asked for."""
+    if dialect == "anthropic":
+        return MessagesTap(model)
+    if dialect == "gemini":
+        return GeminiTap(model, choices=choices)
+    if dialect == "openai_responses":
+        return ResponsesTap(model)
+    return ChatTap(model, strip_usage=strip_usage, choices=choices)
+
+
+class Answer(NamedTuple):
+    """A unary answer under the client's model name. ``failure``: it is an error in the guise of an answer."""
+
+    body: bytes
+    usage: Usage
+    found_model: str | None = None
+    failure: Failure | None = None
+
+
+def rewrite_answer(dialect: str, body: bytes, model: str) -> Answer:
+    """``body`` with the model's name replaced, and what it says of usage. What is no JSON object passes as it is."""
+    found = objects.read(body)
+    if found is None:
+        return Answer(body, Usage())
+    error = found.get("error")
+    if error is not None and len(error) > 4 and "choices" not in found and "output" not in found:
+        return Answer(body, Usage(), failure=failure_of(loads(body)))
+    raw = found.get("usageMetadata" if dialect == "gemini" else "usage")
+    wire = None if raw is None else loads(bytes(raw))
+    usage = READERS[dialect](wire) if isinstance(wire, dict) else Usage()
+    name = "modelVersion" if dialect == "gemini" else "model"
+    data, start, end = with_model(body, (name,), objects.dumps(model))
+    return Answer(data, usage, loads(body[start:end]) if start >= 0 else None)

@@ -1,0 +1,151 @@
+"""What every tap has: taking a chunk apart into events, and replacing a model's name in one."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import msgspec
+
+from apipod_proxy.dialect import Truncated
+from apipod_proxy.dialect import members as objects
+from apipod_proxy.dialect.vocabulary import Failure, Json, Usage
+
+_EVENT = re.compile(rb".*?(?:\r\n|\n|\r)(?:\r\n|\n|\r)+|.+\Z", re.DOTALL)
+_DATA = re.compile(rb"^data:[ ]?([^\r\n]*)", re.MULTILINE)
+_NAME = re.compile(rb"^event:[ ]?([^\r\n]*)", re.MULTILINE)
+_AFTER_CR = re.compile(rb"\r(?!\n)")
+
+
+class Payload(NamedTuple):
+    """The data of one event. ``start`` is where it stands in the event, -1 where it is spread over several lines."""
+
+    name: bytes
+    data: bytes
+    start: int
+
+
+def events_of(chunk: bytes) -> list[bytes]:
+    """Whole events, each with the blank line that ends it."""
+    if b"\r" not in chunk and chunk.endswith(b"\n\n"):
+        events = chunk.split(b"\n\n")
+        events.pop()
+        return [event + b"\n\n" for event in events]
+    return _EVENT.findall(chunk)
+
+
+def payload_of(event: bytes) -> Payload:
+    """The data of ``event``; empty where it has none, as a comment."""
+    if b"\r" in event:
+        event = _AFTER_CR.sub(b"\n", event)
+    found = list(_DATA.finditer(event))
+    name = _NAME.search(event)
+    title = name[1] if name else b""
+    if len(found) == 1:
+        return Payload(title, found[0][1], found[0].start(1))
+    return Payload(title, b"\n".join(line[1] for line in found), -1)
+
+
+def replaced(event: bytes, payload: Payload, data: bytes) -> bytes:
+    """``event`` with other data."""
+    if payload.start >= 0:
+        return event[: payload.start] + data + event[payload.start + len(payload.data) :]
+    head = b"event: %b\n" % payload.name if payload.name else b""
+    return b"%bdata: %b\n\n" % (head, data.replace(b"\n", b" "))
+
+
+def with_model(data: bytes, path: tuple[str, ...], model: bytes) -> tuple[bytes, int, int]:
+    """(``data`` with the string at ``path`` replaced by ``model``, where the old one began, where it ended); -1 where there is none.
+
+    ``model`` is JSON text. Names within a path are those of nested objects.
+    """
+    start, end = 0, len(data)
+    for name in path:
+        text = data[start:end]
+        found = objects.read(text)
+        if found is None or name not in found:
+            return data, -1, -1
+        span = next(span for span in reversed(objects.spans(text, found)) if span.name == name)
+        start, end = start + span.value, start + span.end
+    if data[start : start + 1] != b'"':
+        return data, -1, -1
+    return data[:start] + model + data[end:], start, end
+
+
+def loads(data: bytes) -> Json:
+    """The JSON of ``data``; None where it is none."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+class BaseTap:
+    """Reads along in one answer that is passed on as it is. ``feed`` takes whole events and gives what is sent.
+
+    ``content``: a first piece of the answer was seen. ``finished``: its terminal event was. ``failure``: the provider reported an error in
+    its stream; that event and what follows it are not passed on, since the gateway ends the stream in its own words.
+    ``output_bytes``: about how much the model wrote, for an estimate where no usage came. ``found_model``: the provider's name of the model.
+    """
+
+    __slots__ = (
+        "_usage",
+        "content",
+        "done_sent",
+        "failure",
+        "finished",
+        "found_model",
+        "model",
+        "output_bytes",
+        "skipped",
+    )
+
+    def __init__(self, model: str) -> None:
+        self.model = objects.dumps(model)
+        """The name the client asked for, as JSON text."""
+        self._usage = Usage()
+        self.content = False
+        self.finished = False
+        self.done_sent = False
+        self.failure: Failure | None = None
+        self.found_model: str | None = None
+        self.output_bytes = 0
+        self.skipped = 0
+        """Events that were no JSON: passed on, not understood."""
+
+    @property
+    def usage(self) -> Usage:
+        """What was reported so far."""
+        return self._usage
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer is whole if nothing more comes."""
+        return self.finished
+
+    def feed(self, chunk: bytes) -> bytes:
+        """``chunk`` as it is passed on."""
+        out = []
+        for event in events_of(chunk):
+            if self.failure is not None:
+                break
+            out.append(self._event(event))
+        return b"".join(out)
+
+    def eof(self) -> bytes:
+        """What is still missing of a whole answer; Truncated where it is not whole."""
+        if not self.complete:
+            raise Truncated("the stream ended before its terminal event")
+        return b""
+
+    def _event(self, event: bytes) -> bytes:
+        raise NotImplementedError
+
+    def _renamed(self, event: bytes, payload: Payload, path: tuple[str, ...]) -> tuple[bytes, int, int]:
+        """The event under the client's model name, and where the old name stood in it."""
+        data, start, end = with_model(payload.data, path, self.model)
+        if start < 0:
+            return event, -1, -1
+        if self.found_model is None:
+            self.found_model = loads(payload.data[start:end])
+        return replaced(event, payload, data), start + payload.start, end + payload.start

@@ -1,0 +1,82 @@
+"""The tap of Messages streams."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from apipod_proxy.dialect.provider_errors import failure_of
+from apipod_proxy.dialect.tap.base import BaseTap, loads, payload_of
+from apipod_proxy.dialect.usage import from_messages
+
+_DELTA = b"event: content_block_delta\n"
+_NAMELESS_DELTA = b'data: {"type":"content_block_delta"'
+_ENVELOPE = 120
+"""The bytes of a text delta's event that are not content."""
+
+
+class _Message(Struct, gc=False):
+    usage: dict[str, Any] | None = None
+
+
+class _Delta(Struct, gc=False):
+    stop_reason: Any = None
+
+
+class _Event(Struct, gc=False):
+    type: str = ""
+    message: _Message | None = None
+    delta: _Delta | None = None
+    usage: dict[str, Any] | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Event)
+
+
+class MessagesTap(BaseTap):
+    """Only the first and the last events of a stream count; deltas, which are nearly all, pass by their name."""
+
+    __slots__ = ("stop_reason",)
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.stop_reason: str | None = None
+
+    def feed(self, chunk: bytes) -> bytes:
+        if self.content and self.failure is None and b"message_" not in chunk and b"error" not in chunk:
+            self.output_bytes += max(1, len(chunk) - _ENVELOPE * chunk.count(b"event: "))
+            return chunk
+        return BaseTap.feed(self, chunk)
+
+    def _event(self, event: bytes) -> bytes:
+        if self.content and event.startswith((_DELTA, _NAMELESS_DELTA)):
+            self.output_bytes += max(1, len(event) - _ENVELOPE)
+            return event
+        payload = payload_of(event)
+        if not payload.data:
+            return event
+        try:
+            seen = _DECODER.decode(payload.data)
+        except (msgspec.DecodeError, RecursionError):
+            # A ValidationError is one of these too: an event of unknown form is passed on.
+            self.skipped += 1
+            return event
+        if seen.type == "message_start":
+            if seen.message is not None and seen.message.usage is not None:
+                self._usage = self._usage.merged(from_messages(seen.message.usage))
+            return self._renamed(event, payload, ("message", "model"))[0]
+        if seen.type == "message_delta":
+            if seen.usage is not None:
+                self._usage = self._usage.merged(from_messages(seen.usage))
+            if seen.delta is not None and seen.delta.stop_reason:
+                self.stop_reason = str(seen.delta.stop_reason)
+        elif seen.type in ("content_block_start", "content_block_delta"):
+            self.content = True
+        elif seen.type == "message_stop":
+            self.finished = self.done_sent = True
+        elif seen.type == "error" or payload.name == b"error":
+            self.failure = failure_of(loads(payload.data))
+            return b""
+        return event
