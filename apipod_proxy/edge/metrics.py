@@ -48,57 +48,11 @@ def _equal(given: str, wanted: str | None) -> bool:
     )
 
 
-def merged(texts: Mapping[int, bytes | None]) -> bytes:
-    """The expositions of all workers, by number, as one: samples of one name and label set are added up.
-
-    Gauges in seconds (a lag, an uptime) do not add up: of them the largest stands. None is a worker that did not answer: it is named.
-    """
-    heads: dict[str, list[str]] = {}
-    samples: dict[str, dict[str, float]] = {}
-    kinds: dict[str, str] = {}
-    for text in texts.values():
-        _merge_one((text or b"").decode(), heads, samples, kinds)
+def workers_text(answered: Mapping[int, bool]) -> bytes:
+    """Which worker is in the figures, by number: one that is missing is named."""
     lines = [
         "# HELP apipod_worker_up Whether the worker answered.",
         "# TYPE apipod_worker_up gauge",
-        *(f'apipod_worker_up{{worker="{number}"}} {int(text is not None)}' for number, text in texts.items()),
+        *(f'apipod_worker_up{{worker="{number}"}} {int(up)}' for number, up in sorted(answered.items())),
     ]
-    for family, found in samples.items():
-        lines += heads.get(family, [])
-        lines += [f"{name} {_number(value)}" for name, value in found.items()]
     return "\n".join(lines).encode() + b"\n"
-
-
-def _merge_one(
-    text: str, heads: dict[str, list[str]], samples: dict[str, dict[str, float]], kinds: dict[str, str]
-) -> None:
-    family = ""
-    known = set(heads)
-    for line in text.splitlines():
-        if line.startswith("#"):
-            parts = line.split(None, 3)
-            if len(parts) < 3:
-                continue
-            family = parts[2]
-            if parts[1] == "TYPE":
-                kinds[family] = parts[3] if len(parts) > 3 else ""
-            if family not in known:
-                heads.setdefault(family, []).append(line)
-            samples.setdefault(family, {})
-            continue
-        name, _, value = line.rpartition(" ")
-        if not name:
-            continue
-        found = samples.setdefault(family, {})
-        number = float(value)
-        before = found.get(name)
-        if before is None:
-            found[name] = number
-        elif kinds.get(family) == "gauge" and family.endswith("_seconds"):
-            found[name] = max(before, number)
-        else:
-            found[name] = before + number
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value.is_integer() else repr(value)
