@@ -128,9 +128,10 @@ class RedisLimits:
         assert caller is None or isinstance(caller, RedisHalf)
         assert candidate is None or isinstance(candidate, RedisHalf)
         tokens = max(0, tokens)
+        ended = bool(self._settlements)
         admission = await self._try(caller, candidate, tokens)
-        if admission.refused and self._settlements and not self._link.reason:
-            # What refused may be among what has ended here and was not delivered yet.
+        if admission.refused and ended:
+            # What refused may be among what had ended here and was not delivered yet.
             self._deliver()
             if admission.refused == "caller":
                 return await self._try(caller, candidate, tokens)

@@ -1,8 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import shutil
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+import redis.asyncio
 
 from apipod_proxy.limit.backend import Half
 from apipod_proxy.limit.memory import MemoryLimits
@@ -44,6 +51,83 @@ class Rig:
 
     async def left(self, half: Half) -> list[int]:
         return [level.remaining for level in self.limits.levels(half)]
+
+
+class OwnRedis:
+    """A Redis of one test, which may be stopped, started empty, and held up."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self._folder = folder
+        self._options = options
+        self._process: asyncio.subprocess.Process | None = None
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    async def start(self) -> None:
+        program = shutil.which("redis-server")
+        assert program is not None, "redis-server is not installed"
+        self._process = await asyncio.create_subprocess_exec(
+            program,
+            *(
+                "--port",
+                str(self.port),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--dir",
+                str(self._folder),
+                *self._options,
+            ),
+            stdout=asyncio.subprocess.DEVNULL,
+        )
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                except OSError:
+                    await asyncio.sleep(0.01)
+                else:
+                    writer.close()
+                    await writer.wait_closed()
+                    return
+
+    async def stop(self) -> None:
+        """As in a crash: nothing is kept."""
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+            await process.wait()
+
+    def hold_up(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    async def command(self, *words: str | bytes) -> Any:
+        async with redis.asyncio.Redis(host="127.0.0.1", port=self.port) as client:
+            return await client.execute_command(*words)  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture
+async def own_redis(tmp_path: Path) -> AsyncIterator[OwnRedis]:
+    server = OwnRedis(tmp_path)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait for something that another task or process is about to bring about."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 @pytest.fixture

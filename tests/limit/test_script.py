@@ -37,7 +37,11 @@ def half(prefix: str, *counters: Counter) -> RedisHalf:
 def test_all_keys_share_one_hash_tag() -> None:
     made = entry("app", Counter("account", "pool/a", "rpm", 60, 10))
     assert made[:5] == (b"{app}:account:pool/a:rpm", b"rb", 60, 10, 60_000)
-    for key in (script.epoch_key("app"), script.processes_key("app"), words(script.beat("app", b"p", 1, b""))[3]):
+    for key in (
+        script.epoch_key("app"),
+        script.processes_key("app"),
+        words(script.beat("app", b"p", 1, b""))[3],
+    ):
         assert key.startswith(b"{app}:")
 
 
@@ -112,8 +116,20 @@ def test_ended_leases_beyond_the_bound_are_left_to_expire() -> None:
 
 
 def test_only_windows_are_seeded() -> None:
-    rows = [Row("key", "k", "rpm", 5, NOW), Row("key", "k", "rpd", 6, NOW), Row("key", "k", "concurrency", 7, NOW)]
-    assert words(script.seed("p", rows, b""))[2:] == [b"1", b"{p}:key:k:rpd", b"seed", b"", b"rd", b"6", b"%d" % NOW]
+    rows = [
+        Row("key", "k", "rpm", 5, NOW),
+        Row("key", "k", "rpd", 6, NOW),
+        Row("key", "k", "concurrency", 7, NOW),
+    ]
+    assert words(script.seed("p", rows, b""))[2:] == [
+        b"1",
+        b"{p}:key:k:rpd",
+        b"seed",
+        b"",
+        b"rd",
+        b"6",
+        b"%d" % NOW,
+    ]
 
 
 STEPS = st.lists(
@@ -131,7 +147,9 @@ STEPS = st.lists(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=STEPS,
-    numbers=st.lists(st.tuples(st.integers(1, 50), st.integers(1, 50)), min_size=len(KINDS), max_size=len(KINDS)),
+    numbers=st.lists(
+        st.tuples(st.integers(1, 50), st.integers(1, 50)), min_size=len(KINDS), max_size=len(KINDS)
+    ),
     used=st.sets(st.sampled_from(range(len(KINDS))), min_size=1),
     start=st.integers(0, 4_000_000_000_000),
 )
@@ -191,12 +209,18 @@ def test_the_script_knows_the_calendar(redis_url: str, redis_prefix: str, moment
     with redis.Redis.from_url(redis_url) as client:
         client.delete(owner.entries[0].key)
         for expected in (0, month(now)[1] - now):
-            reply = client.execute_command(*words(script.admit(owner, None, b"x", 0, 1, b"%d" % now), BY_SOURCE))
+            reply = client.execute_command(
+                *words(script.admit(owner, None, b"x", 0, 1, b"%d" % now), BY_SOURCE)
+            )
             assert reply[1] == expected
 
 
 def test_keys_expire_when_they_say_no_more_than_missing_ones(redis_url: str, redis_prefix: str) -> None:
-    counters = [Counter("key", "k", "rpm", 60, 60), Counter("key", "k", "rpd", 60, 60), Counter("key", "k", "concurrency", 9, 9)]
+    counters = [
+        Counter("key", "k", "rpm", 60, 60),
+        Counter("key", "k", "rpd", 60, 60),
+        Counter("key", "k", "concurrency", 9, 9),
+    ]
     owner = half(redis_prefix, *counters)
     with redis.Redis.from_url(redis_url) as client:
         client.execute_command(*words(script.admit(owner, None, b"x", 0, 60_000, b""), BY_SOURCE))
