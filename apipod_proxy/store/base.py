@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ class Row(Protocol):
 
     def __getitem__(self, place: int, /) -> Any: ...
     def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Any]: ...
 
 
 class Session(ABC):
@@ -153,7 +154,7 @@ class Store(ABC):
         """Rows that started in [since, until), newest first, as column → value."""
         async with self.reading() as session:
             rows = await session.fetch("read_usage", since=since, until=until, most=most)
-            return [dict(zip(usage.USAGE_COLUMNS, list_of(row), strict=True)) for row in rows]
+            return [dict(zip(usage.USAGE_COLUMNS, list(row), strict=True)) for row in rows]
 
     async def total_usage(self, grouping: str, since: int, until: int = usage.FAR) -> list[usage.UsageTotal]:
         """Sums per owner of ``grouping`` (one of GROUPINGS) over what started in [since, until)."""
@@ -161,7 +162,7 @@ class Store(ABC):
             raise ValueError(f"{grouping!r} is not one of {', '.join(usage.GROUPINGS)}")
         async with self.reading() as session:
             rows = await session.fetch("total_usage", grouping=grouping, since=since, until=until)
-            return [usage.UsageTotal(*list_of(row)) for row in rows]
+            return [usage.UsageTotal(*list(row)) for row in rows]
 
     async def retried_attempts(self, since: int) -> list[str]:
         """``attempts`` (JSON) of the requests since then that took more than one."""
@@ -190,7 +191,3 @@ class Store(ABC):
                 "put_level", [dict(zip(names, row, strict=True)) for row in sorted(rows)]
             )
             await session.execute("delete_levels", before=forget_before)
-
-
-def list_of(row: Row) -> list[Any]:
-    return [row[place] for place in range(len(row))]

@@ -1,4 +1,4 @@
-"""The SQLite driver: a file in WAL mode, one connection that writes and one that reads, each in a thread of its own."""
+"""The SQLite driver: a file in WAL mode, one connection that writes and two that read, each in a thread of its own."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ from apipod_proxy.errors import StoreError, StoreUnavailable
 from apipod_proxy.store.base import Listener, Row, Session, Store
 from apipod_proxy.store.statements import Library
 
+Free = asyncio.Queue[aiosqlite.Connection]
+
 BUSY_SECONDS = 10.0
 """How long a writer waits for another process to finish; a migration is the longest."""
+
+READERS = 2
+"""So that a long sum over the usage log does not hold up who asks for the version."""
 
 _AWAY = ("locked", "busy", "unable to open", "disk i/o", "full", "readonly", "read-only")
 
@@ -75,16 +80,16 @@ class SqliteStore(Store):
     is_sqlite = True
     poll_seconds = 0.25
 
-    def __init__(
-        self, library: Library, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection
-    ) -> None:
+    def __init__(self, library: Library, path: Path, connections: list[aiosqlite.Connection]) -> None:
+        """The first of ``connections`` writes, the others read."""
         super().__init__(library)
         self.place = str(path)
-        self._writer = writer
-        self._reader = reader
-        # A connection has one transaction at a time.
-        self._write_turn = asyncio.Lock()
-        self._read_turn = asyncio.Lock()
+        self._connections = connections
+        # Those that are free. A connection has one transaction at a time.
+        self._writers: Free = asyncio.Queue()
+        self._readers: Free = asyncio.Queue()
+        for number, connection in enumerate(connections):
+            (self._readers if number else self._writers).put_nowait(connection)
 
     def __repr__(self) -> str:
         return f"<SqliteStore {self.place}>"
@@ -97,39 +102,43 @@ class SqliteStore(Store):
             await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
         except OSError as exc:
             raise StoreUnavailable(f"{place}: the folder cannot be made ({exc.strerror})") from exc
+        connections: list[aiosqlite.Connection] = []
         with translated(place):
-            writer = await aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
             try:
-                await _set_up(writer)
-                reader = await aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+                for number in range(1 + READERS):
+                    connection = await aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+                    connections.append(connection)
+                    if number == 0:
+                        await _set_up(connection)
             except BaseException:
-                await writer.close()
+                for connection in connections:
+                    await connection.close()
                 raise
-        return cls(library, path, writer, reader)
+        return cls(library, path, connections)
 
     def reading(self) -> AbstractAsyncContextManager[Session]:
-        return self._transaction(self._reader, self._read_turn, "BEGIN")
+        return self._transaction(self._readers, "BEGIN")
 
     def writing(self) -> AbstractAsyncContextManager[Session]:
-        return self._transaction(self._writer, self._write_turn, "BEGIN IMMEDIATE")
+        return self._transaction(self._writers, "BEGIN IMMEDIATE")
 
     @asynccontextmanager
-    async def _transaction(
-        self, connection: aiosqlite.Connection, turn: asyncio.Lock, begin: str
-    ) -> AsyncIterator[Session]:
-        async with turn:
-            try:
-                with translated(self.place):
-                    await connection.execute_fetchall(begin)
-                yield SqliteSession(connection, self.library, self.place)
-                with translated(self.place):
-                    await connection.commit()
-            except BaseException:
-                # Also after a cancellation, when the thread may still have work to do: rolling back queues up behind it. Where
-                # nothing was begun it does nothing.
-                with translated(self.place):
-                    await asyncio.shield(asyncio.ensure_future(connection.rollback()))
-                raise
+    async def _transaction(self, free: Free, begin: str) -> AsyncIterator[Session]:
+        connection = await free.get()
+        try:
+            with translated(self.place):
+                await connection.execute_fetchall(begin)
+            yield SqliteSession(connection, self.library, self.place)
+            with translated(self.place):
+                await connection.commit()
+        except BaseException:
+            # Also after a cancellation, when the thread may still have work to do: rolling back queues up behind it. Where
+            # nothing was begun it does nothing.
+            with translated(self.place):
+                await asyncio.shield(asyncio.ensure_future(connection.rollback()))
+            raise
+        finally:
+            free.put_nowait(connection)
 
     @asynccontextmanager
     async def _migrating(self) -> AsyncIterator[Callable[[], AbstractAsyncContextManager[Session]]]:
@@ -140,9 +149,8 @@ class SqliteStore(Store):
         return None
 
     async def close(self) -> None:
-        async with self._write_turn, self._read_turn:
-            await self._reader.close()
-            await self._writer.close()
+        for connection in self._connections:
+            await connection.close()
 
 
 async def _set_up(connection: aiosqlite.Connection) -> None:
