@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from apipod_proxy.catalog.model import Model
-from apipod_proxy.dialect.vocabulary import Call, Media, Part, ToolResult
 from apipod_proxy.errors import MissingCapability
 from apipod_proxy.route.families import family_of
 
@@ -43,13 +42,13 @@ WORDS = {
 # Asking for it is a tuning knob, which a model without it may ignore: such models come last, but are no refusal.
 PREFERENCES = THINKING
 
-_MEDIA = {"image": VISION, "audio": AUDIO, "document": DOCUMENTS}
+# Attachments come as base64, whose length says nothing of the tokens that a model makes of them.
+MEDIA = VISION | AUDIO | DOCUMENTS
 
 
 class Needs(NamedTuple):
-    """What a request needs: bits of this module, and token counts for its size.
+    """What a request needs: bits of this module, and token counts for its size, the input's estimated from its length.
 
-    ``input_tokens`` is a careful (low) estimate, because a model with a smaller context is not asked at all.
     ``output_tokens`` is what the answer may take; it orders by cost and never filters.
     """
 
@@ -75,6 +74,16 @@ class Ability(NamedTuple):
     def holds(self, tokens: int) -> bool:
         """Whether an input of ``tokens`` fits."""
         return self.context_window is None or tokens <= self.context_window
+
+    def serves(self, needs: Needs) -> bool:
+        """Whether nothing is missing that cannot be done without, as far as an estimate can tell."""
+        return not needs.mask & ~self.mask & ~PREFERENCES and (
+            bool(needs.mask & MEDIA) or self.holds(needs.input_tokens)
+        )
+
+    def may_serve(self, needs: Needs) -> bool:
+        """As ``serves``, with an input that may be half as long as estimated: text of long words or much white space is."""
+        return self.serves(needs._replace(input_tokens=needs.input_tokens // 2))
 
 
 def ability_of(model: Model) -> Ability:
@@ -105,47 +114,14 @@ def names_of(mask: int) -> list[str]:
     return [name for name, bit in BITS.items() if mask & bit]
 
 
-def clamp_output(asked: int | None, ability: Ability) -> int | None:
-    """``asked`` tokens, at most what the model can give; None where nothing was asked."""
-    if asked is None or ability.max_output is None:
-        return asked
-    return min(asked, ability.max_output)
-
-
 def missing(model: str, needs: Needs, abilities: Iterable[Ability]) -> MissingCapability:
-    """The refusal for a request that none of ``abilities`` can serve: what every one of them lacks, else what each lacks of it."""
+    """The refusal of a request that none of ``abilities`` may serve: names what all of them lack, else what any of them lacks."""
+    lacking = [ability.lacks(needs) & ~PREFERENCES for ability in abilities]
     every, some = EVERYTHING, 0
-    widest = 0
-    for ability in abilities:
-        lacking = ability.lacks(needs) & ~PREFERENCES
-        every &= lacking
-        some |= lacking
-        widest = max(widest, ability.context_window or needs.input_tokens)
+    for bits in lacking:
+        every &= bits
+        some |= bits
     words = [word for bit, word in WORDS.items() if bit & (every or some)]
-    if (not every and needs.input_tokens > widest) or not words:
-        words = [f"a context of {needs.input_tokens} tokens"]
+    if not all(lacking) and not every:
+        words.append(f"a context of {needs.input_tokens} tokens")
     return MissingCapability(model, " and ".join(words))
-
-
-def needs_of(call: Call, input_tokens: int = 0) -> Needs:
-    """What a decoded call needs; ``input_tokens`` as in Needs."""
-    mask = STREAMING if call.stream else 0
-    if call.tools:
-        mask |= TOOLS
-    if call.output is not None and call.output.kind == "json_schema":
-        mask |= STRUCTURED_OUTPUT
-    if call.reasoning is not None and call.reasoning.enabled is not False and call.reasoning.effort != "none":
-        mask |= THINKING
-    for message in call.messages:
-        mask |= _of_parts(message.parts)
-    return Needs(mask, input_tokens, call.max_tokens or 0)
-
-
-def _of_parts(parts: Iterable[Part]) -> int:
-    mask = 0
-    for part in parts:
-        if isinstance(part, Media):
-            mask |= _MEDIA.get(part.kind, 0)
-        elif isinstance(part, ToolResult):
-            mask |= _of_parts(part.content)
-    return mask

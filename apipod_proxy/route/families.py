@@ -125,7 +125,13 @@ FAMILIES: dict[str, Family] = {
     "phi-3-medium": _family(_OPEN_TEXT, None, None),
 }
 
-_BY_LENGTH = tuple(sorted(FAMILIES, key=len, reverse=True))
+_START = 2
+_LONGEST_FIRST = sorted(FAMILIES, key=len, reverse=True)
+# By the first letters, because a look-up is made for requests and not only for snapshots.
+_BY_START = {
+    start: tuple(prefix for prefix in _LONGEST_FIRST if prefix.startswith(start))
+    for start in {prefix[:_START] for prefix in FAMILIES}
+}
 
 # Ollama and the weights' own names put sizes and makers around the family ("meta-llama/Llama-3.1-8B-Instruct", "models/gemini-2.5-pro").
 _MAKERS = ("meta-", "mistralai-", "google-")
@@ -137,7 +143,7 @@ def family_of(upstream_model: str) -> Family | None:
     name, _, _ = name.partition(":")
     for maker in _MAKERS:
         name = name.removeprefix(maker)
-    for prefix in _BY_LENGTH:
+    for prefix in _BY_START.get(name[:_START], ()):
         if name.startswith(prefix) and _ends_a_word(prefix, name):
             return FAMILIES[prefix]
     return None

@@ -8,7 +8,7 @@ from math import ceil
 
 from apipod_proxy.catalog.model import ApiKey, Candidate, Strategy
 from apipod_proxy.errors import NoCandidate
-from apipod_proxy.route.capabilities import NO_NEEDS, PREFERENCES, Needs, missing
+from apipod_proxy.route.capabilities import NO_NEEDS, Needs, missing
 from apipod_proxy.route.health import Health
 from apipod_proxy.route.index import Option, Pair, Plan, RouteIndex
 from apipod_proxy.route.strategies import (
@@ -39,7 +39,8 @@ class Router:
         self.health = health
         self._random = rng
         self._clock = clock
-        self._last_used: dict[str, float] = {}
+        self.last_used: dict[str, float] = {}
+        """When each model was last drawn by priority, by its id."""
 
     def candidates(
         self,
@@ -64,6 +65,10 @@ class Router:
         if len(plan.pairs) == 1:
             return self._only(plan, plan.pairs[0])
         return self._walk(plan, options, needs, affinity)
+
+    def now(self) -> float:
+        """The time that health is kept in."""
+        return self._clock()
 
     def wait(self, plan: Plan) -> float:
         """Seconds until the first candidate of ``plan`` is expected to be usable; 0 where one is."""
@@ -105,7 +110,7 @@ class Router:
                 yield from self._accounts(take_weighted(left, self._random), affinity)
         elif strategy is Strategy.PRIORITY:
             while left:
-                yield from self._accounts(take_priority(left, self._last_used), affinity)
+                yield from self._accounts(take_priority(left, self.last_used), affinity)
         elif strategy is Strategy.COST:
             while left:
                 yield from self._accounts(take_cheapest(left, needs, self._random), affinity)
@@ -174,9 +179,9 @@ class Router:
         return min(ranked, key=lambda entry: entry[:3])[3]
 
     def _touch(self, model: str) -> None:
-        if len(self._last_used) >= MAX_LAST_USED:
-            self._last_used.clear()
-        self._last_used[model] = self._clock()
+        if len(self.last_used) >= MAX_LAST_USED:
+            self.last_used.clear()
+        self.last_used[model] = self._clock()
 
     def _last_resort(self, plan: Plan, pairs: Iterable[Pair]) -> Candidate:
         """Nobody is in service: whose breaker is open longest, else a refused credential that is due for a trial."""
@@ -195,11 +200,9 @@ def fitting(plan: Plan, needs: Needs) -> tuple[Option, ...]:
         plan.context_window is None or needs.input_tokens <= plan.context_window
     ):
         return plan.options
-    able = tuple(
-        option
-        for option in plan.options
-        if not option.ability.lacks(needs) & ~PREFERENCES and option.ability.holds(needs.input_tokens)
+    able = tuple(option for option in plan.options if option.ability.serves(needs)) or tuple(
+        option for option in plan.options if option.ability.may_serve(needs)
     )
     if not able:
-        raise missing(plan.requested, needs, (option.ability for option in plan.options))
+        raise missing(plan.requested, needs, [option.ability for option in plan.options])
     return tuple(option for option in able if not option.ability.lacks(needs)) or able

@@ -52,6 +52,8 @@ class UsageRow(NamedTuple):
     ttft_ms: int | None
     duration_ms: int
     attempts: tuple[Attempt, ...] = ()
+    cost_nano: int | None = None
+    """Nano-dollars that the caller is charged; None where the model has no price."""
 
     def as_columns(self) -> tuple[str | int | None, ...]:
         """The values for a database: booleans as 0/1, attempts as JSON text, texts that every database takes."""
@@ -60,7 +62,7 @@ class UsageRow(NamedTuple):
             values[place] = _text(values[place])
         values[_STREAMED] = int(self.streamed)
         values[_ESTIMATED] = int(self.estimated)
-        values[-1] = attempts_json(self.attempts)
+        values[_ATTEMPTS] = attempts_json(self.attempts)
         return tuple(values)  # type: ignore[arg-type]
 
     def as_json(self) -> bytes:
@@ -74,6 +76,7 @@ COLUMNS = UsageRow._fields
 _OF_CLIENTS = tuple(
     COLUMNS.index(name) for name in ("client_request_id", "path", "requested_model", "routed_model")
 )
+_ATTEMPTS = COLUMNS.index("attempts")
 _STREAMED = COLUMNS.index("streamed")
 _ESTIMATED = COLUMNS.index("estimated")
 

@@ -227,7 +227,7 @@ def test_the_memory_of_last_uses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     draws = router(catalog)
     for number in range(50):
         next(draws.candidates("pro", f"p/{number}"))
-    assert len(draws._last_used) <= 5
+    assert len(draws.last_used) <= 5
 
 
 # Latency and cost

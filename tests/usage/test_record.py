@@ -20,7 +20,7 @@ def test_the_columns_are_those_of_the_table_in_its_order() -> None:
     assert ", ".join(COLUMNS) == (
         "request_id, client_request_id, started_at, user_id, api_key_id, subscription_id, path, dialect, requested_model, "
         "routed_model, provider, account, status, outcome, streamed, input_tokens, cache_read_tokens, cache_write_tokens, "
-        "output_tokens, reasoning_tokens, estimated, ttft_ms, duration_ms, attempts"
+        "output_tokens, reasoning_tokens, estimated, ttft_ms, duration_ms, attempts, cost_nano"
     )
 
 
