@@ -74,18 +74,20 @@ class Fallback:
         counter, known = entry.counter, entry.known
         limit, burst = max(1, counter.limit // self._processes), max(1, counter.burst // self._processes)
         before = 0
-        if entry.kind in (b"rd", b"td", b"rm", b"tm") and known.at >= window_start(counter.kind, now):
-            limit = max(1, known.left // self._processes)
-            before = entry.limit - known.left
-        if older is not None and isinstance(older.held.cells[0], Window):
-            # New numbers in the midst of it; what was taken here already counts against them.
-            limit, before = max(1, counter.limit // self._processes), older.before
+        if entry.kind in (b"rd", b"td", b"rm", b"tm"):
+            if older is not None:
+                # New numbers while Redis is away; what was taken here stays counted in the cell.
+                before = older.before
+            elif known.at >= window_start(counter.kind, now):
+                before = entry.limit - known.left
+            limit = max(1, (entry.limit - before) // self._processes)
         scaled = counter._replace(limit=limit, burst=burst)
         held, missing = self.memory.half([scaled]), 0
         cell = held.cells[0]
         if isinstance(cell, Bucket):
             if older is not None:
-                missing = older.missing
+                # A wider bucket keeps its level: what it is wider by is missing, and nobody took it.
+                missing = max(0, older.missing + (burst - older.counter.burst) * cell.unit)
             elif known.at:
                 level = known.left + (now - known.at) * entry.limit // entry.unit
                 cell.level = min(level // self._processes * cell.unit, cell.cap)
