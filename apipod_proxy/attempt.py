@@ -75,9 +75,10 @@ class Asking:
         top = x.top
         assert top is not None
         if prepared.spliced:
-            return IdentityLens(
-                tap.Tap(x.dialect.name, x.requested_model, strip_usage=not top.include_usage), x.dialect.done
+            seen = tap.Tap(
+                x.dialect.name, x.requested_model, strip_usage=not top.include_usage, choices=top.choices
             )
+            return IdentityLens(seen)
         return TranslatingLens(
             self._dialects[prepared.wire.dialect].decoder(self._new_id), x.dialect.encoder(self.info(x))
         )

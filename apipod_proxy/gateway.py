@@ -12,7 +12,7 @@ from apipod_proxy.attempt import Asking, Prepared
 from apipod_proxy.catalog.model import Candidate
 from apipod_proxy.dialect.vocabulary import Usage
 from apipod_proxy.edge.answer import Answer, header_lines
-from apipod_proxy.edge.limit_headers import limit_headers
+from apipod_proxy.edge.limit_headers import LimitLines
 from apipod_proxy.errors import (
     BadRequest,
     Kind,
@@ -89,11 +89,13 @@ class Gateway:
         self._outputs: dict[str, Outputs] = {}
         self._running: set[StreamPump | WholePump] = set()
         self._stopping = False
+        self._limit_lines = LimitLines(parts.clock)
 
     def replace(self, serving: Serving) -> None:
         """Serve from a new snapshot; requests under way keep theirs."""
         self.serving = serving
         self.parts.router.index = serving.routes
+        self._limit_lines.clear()
 
     async def complete(self, x: Exchange, client: Answer) -> None:
         """Answer one completion. Raises the ProxyError to answer with while nothing of an answer has been sent."""
@@ -127,7 +129,7 @@ class Gateway:
             for candidate in self._candidates(x, plan, failed):
                 if turn and not parts.repeats.try_take():
                     break
-                lease = await room.admit(serving.candidate_half(candidate))
+                lease = await room.admit(serving.seat(candidate).half)
                 if lease is None:
                     parts.health.skipped(candidate)
                     continue
@@ -185,8 +187,8 @@ class Gateway:
         attempt = Try(self, x, candidate, room, lease)
         try:
             prepared = self.parts.asking.prepare(x, candidate)
-            client.headers = self._headers(x, candidate)
             if outlet is not None:
+                client.headers = self._headers(x, candidate)
                 await attempt.stream(prepared, outlet)
             else:
                 body = await attempt.whole(prepared)
@@ -230,21 +232,22 @@ class Gateway:
         found.observe(tokens)
 
     def _headers(self, x: Exchange, candidate: Candidate) -> bytes:
+        """Lines, not pairs: they are made for every answer."""
         assert x.principal is not None
         serving = self.serving
-        levels = self.parts.limits.levels(serving.caller_half(x.principal))
-        pairs = [
-            ("x-request-id", x.id),
-            ("x-apipod-model", candidate.model.name),
-            ("x-apipod-provider", candidate.provider.name),
-            ("x-apipod-attempts", str(len(x.attempts) + (not x.answer_bytes))),
-        ]
+        half = serving.caller_half(x.principal)
+        more = b""
         if x.dialect.name == "anthropic":
-            pairs.append(("request-id", x.id))
+            more = b"request-id: %b\r\n" % x.id.encode()
         if x.dropped:
-            pairs.append(("x-apipod-dropped", ", ".join(x.dropped)))
-        pairs += limit_headers(x.dialect.name, levels, self.parts.clock())
-        return header_lines(pairs)
+            more += header_lines((("x-apipod-dropped", ", ".join(x.dropped)),))
+        return b"x-request-id: %b\r\nx-apipod-attempts: %d\r\n%b%b%b" % (
+            x.id.encode(),
+            len(x.attempts) + 1,
+            serving.seat(candidate).lines,
+            more,
+            self._limit_lines.lines(x.dialect.name, half, self.parts.limits.levels),
+        )
 
     def watch(self, pump: StreamPump | WholePump) -> None:
         if self._stopping:

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from apipod_proxy.auth import KeyIndex, Principal
 from apipod_proxy.catalog.model import Candidate, Snapshot
+from apipod_proxy.edge.answer import header_lines
 from apipod_proxy.limit.backend import Half, Limits
 from apipod_proxy.limit.model import Counter, counters
 from apipod_proxy.route.index import RouteIndex
 
 PROXY = "proxy"
 
-MAX_HALVES = 50_000
+MAX_SEATS = 50_000
 """Names behind a star are the clients' choice, so what is kept for them is bounded."""
+
+
+class Seat(NamedTuple):
+    """What is known of a candidate before it is asked: its counters, and the header lines that name it to the client."""
+
+    half: Half
+    lines: bytes
 
 
 class Serving:
     """Replaced whole when the catalog changes; a request keeps the one it began with."""
 
-    __slots__ = ("_callers", "_candidates", "_limits", "keys", "routes", "snapshot")
+    __slots__ = ("_callers", "_limits", "_seats", "keys", "routes", "snapshot")
 
     def __init__(self, snapshot: Snapshot, limits: Limits) -> None:
         self.snapshot = snapshot
@@ -27,7 +36,7 @@ class Serving:
         self.routes = RouteIndex(snapshot)
         self._limits = limits
         self._callers: dict[str, Half] = {}
-        self._candidates: dict[tuple[str, str], Half] = {}
+        self._seats: dict[tuple[str, str], Seat] = {}
 
     def caller_half(self, principal: Principal) -> Half:
         """Proxy, subscription, user and key. A user's own limit takes the place of the subscription's for each of its users."""
@@ -44,20 +53,22 @@ class Serving:
             )
         return found
 
-    def candidate_half(self, candidate: Candidate) -> Half:
-        """Provider, account and model."""
+    def seat(self, candidate: Candidate) -> Seat:
+        """The counters of provider, account and model."""
         provider, account, model = candidate.provider, candidate.account, candidate.model
-        found = self._candidates.get((account.id, model.name))
+        found = self._seats.get((account.id, model.name))
         if found is None:
-            if len(self._candidates) >= MAX_HALVES:
-                self._candidates.clear()
-            found = self._candidates[account.id, model.name] = self._half(
+            if len(self._seats) >= MAX_SEATS:
+                self._seats.clear()
+            half = self._half(
                 (
                     *counters("provider", provider.name, provider.limits),
                     *counters("account", account.id, account.limits),
                     *counters("model", model.name, model.limits),
                 )
             )
+            lines = header_lines((("x-apipod-model", model.name), ("x-apipod-provider", provider.name)))
+            found = self._seats[account.id, model.name] = Seat(half, lines)
         return found
 
     def _half(self, found: Sequence[Counter]) -> Half:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+from apipod_proxy.edge.answer import header_lines
 
 REQUESTS = ("rpm", "rph", "rpd", "requests_per_month")
 TOKENS = ("tpm", "tpd", "tokens_per_month")
+
+
+KEEP_SECONDS = 0.1
+PLENTY = 1000
+"""A number above this need not be exact to the unit; a smaller one is worked out for each answer."""
+
+H = TypeVar("H", bound=Hashable)
 
 
 class CounterLike(Protocol):
@@ -59,3 +68,29 @@ def _anthropic(name: str, level: LevelLike, now: float) -> list[tuple[str, str]]
         (f"anthropic-ratelimit-{name}-remaining", str(max(0, level.remaining))),
         (f"anthropic-ratelimit-{name}-reset", reset),
     ]
+
+
+class LimitLines:
+    """The same as complete header lines, kept for a moment while there is plenty: on a busy key that saves most of their cost."""
+
+    __slots__ = ("_clock", "_kept")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._kept: dict[tuple[str, Hashable], tuple[float, bytes]] = {}
+
+    def lines(self, dialect: str, half: H, levels: Callable[[H], Sequence[LevelLike]]) -> bytes:
+        """Lines for one caller; ``levels`` is asked where nothing fresh is kept."""
+        now = self._clock()
+        kept = self._kept.get((dialect, half))
+        if kept is not None and kept[0] > now:
+            return kept[1]
+        found = levels(half)
+        lines = header_lines(limit_headers(dialect, found, now))
+        if all(level.remaining > PLENTY or level.counter.kind == "concurrency" for level in found):
+            self._kept[dialect, half] = (now + KEEP_SECONDS, lines)
+        return lines
+
+    def clear(self) -> None:
+        """Forget the halves of an old snapshot."""
+        self._kept.clear()

@@ -230,7 +230,10 @@ class StreamPump(Attempted):
             except ProtocolError as exc:
                 self.error = error or UpstreamBroken(str(exc))
             else:
-                self._end_with(last)
+                if self._lens.failure is not None:
+                    self.error = failure_error(self._lens.failure)
+                else:
+                    self._end_with(last)
         self.settle()
 
     def _end_with(self, last: bytes) -> None:
