@@ -47,6 +47,18 @@ class Quirks:
     """Chat: content parts may carry ``cache_control`` (OpenRouter)."""
     fetches_urls: bool = True
     """The provider loads images by URL itself."""
+    reasoning_details: bool = False
+    """Chat: ``reasoning`` takes an object and history may hold ``reasoning_details`` with signatures (OpenRouter)."""
+    tool_signatures: bool = False
+    """Chat: tool calls carry ``extra_content.google.thought_signature`` (Gemini's OpenAI surface)."""
+    inline_thinking: bool = False
+    """Chat: reasoning comes within the text, between ``<think>`` marks."""
+    content_lists: bool = True
+    """Chat: the content of any message may be a list of text parts; else the texts are joined."""
+    custom_tools: bool = False
+    """Chat: tools that take free text are known; else they become functions with one parameter."""
+    structured_output: bool = True
+    """Messages: ``output_config.format`` is understood; else a schema becomes a tool that the model must call."""
     extra: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -55,11 +67,16 @@ NO_QUIRKS = Quirks()
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """Where an encoded request goes: the model's name there, the most output tokens it takes (None: unknown), the provider's quirks."""
+    """Where an encoded request goes: the model's name there, the most output tokens it takes (None: unknown), the provider's quirks.
+
+    ``thinks``: whether the model reasons, None where nobody said. ``signs``: whose signed thinking the target takes back; empty: its dialect's.
+    """
 
     model: str
     max_output: int | None = None
     quirks: Quirks = NO_QUIRKS
+    thinks: bool | None = None
+    signs: str = ""
 
 
 class Encoded(NamedTuple):
@@ -108,9 +125,10 @@ class Dialect(NamedTuple):
     """
     encode_request: Callable[[Call, Aim], Encoded]
     """Raises errors.BadRequest for content that cannot be carried."""
-    decoder: Callable[[IdMaker], Decoder]
-    """Of a stream."""
-    decode_unary: Callable[[bytes, IdMaker], list[Event]]
+    decoder: Callable[..., Decoder]
+    """(IdMaker, quirks: Quirks = NO_QUIRKS) -> the decoder of one stream."""
+    decode_unary: Callable[..., list[Event]]
+    """(body: bytes, IdMaker, quirks: Quirks = NO_QUIRKS) -> events; raises ProtocolError for what is no answer."""
     encoder: Callable[[AnswerInfo], Encoder]
     decode_error: Callable[[int, Mapping[str, str], bytes], UpstreamStatus]
     encode_error: Callable[[ProxyError, str], bytes]
