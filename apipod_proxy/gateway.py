@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain
 from typing import Protocol
 
 from apipod_proxy.attempt import Asking, Prepared
@@ -33,7 +34,7 @@ from apipod_proxy.route.classify import Action, Verdict, classify
 from apipod_proxy.route.health import Health
 from apipod_proxy.route.index import Plan
 from apipod_proxy.route.router import Router
-from apipod_proxy.serving import Serving
+from apipod_proxy.serving import Serving, Way
 from apipod_proxy.stream.outlet import Outlet
 from apipod_proxy.stream.pump import StreamPump, WholePump
 from apipod_proxy.usage.record import NOTHING, Attempt, Charge, charge
@@ -101,14 +102,13 @@ class Gateway:
         """Answer one completion. Raises the ProxyError to answer with while nothing of an answer has been sent."""
         serving, parts = self.serving, self.parts
         assert x.principal is not None
-        plan = serving.routes.resolve(
-            x.principal.subscription.name, x.requested_model, x.principal.key, x.narrowed_to
-        )
+        way = serving.way(x.principal, x.requested_model, x.narrowed_to)
+        plan = way.plan
         x.strategy, x.candidates = plan.strategy, len(plan.pairs)
         outlet = Outlet(client, DialectFrames(x), parts.ping_seconds, self._loop) if x.streamed else None
-        room = Room(parts.limits, serving.caller_half(x.principal), self._reservation(x, plan))
+        room = Room(parts.limits, way.half, self._reservation(x, plan))
         try:
-            await self._ask(x, plan, room, client, outlet)
+            await self._ask(x, way, room, client, outlet)
         except ProxyError as error:
             if outlet is None or not client.begun:
                 raise
@@ -120,13 +120,13 @@ class Gateway:
             if outlet is not None:
                 outlet.close()
 
-    async def _ask(self, x: Exchange, plan: Plan, room: Room, client: Answer, outlet: Outlet | None) -> None:
+    async def _ask(self, x: Exchange, way: Way, room: Room, client: Answer, outlet: Outlet | None) -> None:
         """Each candidate once, best first; then, after a pause and within a budget, those again that may be asked again."""
         parts, serving = self.parts, self.serving
         failed: ProxyError | None = None
         for turn in range(MAX_TURNS):
             again: Candidate | None = None
-            for candidate in self._candidates(x, plan, failed):
+            for candidate in self._candidates(x, way, failed):
                 if turn and not parts.repeats.try_take():
                     break
                 lease = await room.admit(serving.seat(candidate).half)
@@ -144,25 +144,28 @@ class Gateway:
             if again is None:
                 break
             await asyncio.sleep(self._pause(again, turn))
-        raise last_word(failed, room, plan)
+        raise last_word(failed, room, way.plan)
 
     def _pause(self, candidate: Candidate, turn: int) -> float:
         """Full jitter: anything up to the exponential bound, so that clients who failed together do not return together."""
         retries = candidate.provider.retries
         return self.parts.random() * min(retries.max, retries.base * 2.0**turn)
 
-    def _candidates(self, x: Exchange, plan: Plan, failed: ProxyError | None) -> Iterator[Candidate]:
+    def _candidates(self, x: Exchange, way: Way, failed: ProxyError | None) -> Iterable[Candidate]:
         """Best first; none where nobody is in service any more after ``failed``."""
+        lone = way.lone
+        if lone is not None and self.parts.health.admits(lone, self._loop.time()):
+            return (lone.candidate,)
         try:
-            yield from self._draw(x, plan)
+            # The first one is drawn now, so that it is known here whether there is any.
+            draw = self._draw(x, way.plan)
+            return chain((next(draw),), draw)
         except NoCandidate:
             if failed is None:
                 raise
+            return ()
 
     def _draw(self, x: Exchange, plan: Plan) -> Iterator[Candidate]:
-        """What a plan with one candidate cannot use is not worked out."""
-        if len(plan.pairs) == 1 and plan.mask == capabilities.EVERYTHING and plan.context_window is None:
-            return self.parts.router.draw(plan)
         assert x.top is not None
         hints = x.top.hints()
         mask = sum(bit for bit, held in zip(HINT_BITS, hints, strict=False) if held)

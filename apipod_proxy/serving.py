@@ -10,7 +10,8 @@ from apipod_proxy.catalog.model import Candidate, Snapshot
 from apipod_proxy.edge.answer import header_lines
 from apipod_proxy.limit.backend import Half, Limits
 from apipod_proxy.limit.model import Counter, counters
-from apipod_proxy.route.index import RouteIndex
+from apipod_proxy.route.capabilities import EVERYTHING
+from apipod_proxy.route.index import Pair, Plan, RouteIndex
 
 PROXY = "proxy"
 
@@ -25,10 +26,21 @@ class Seat(NamedTuple):
     lines: bytes
 
 
+class Way(NamedTuple):
+    """What is known of a caller and the name it asks for: the plan, the caller's counters, and the one pair where there is only one.
+
+    ``lone`` is None where there is a choice, or where what the request needs has to be looked at.
+    """
+
+    plan: Plan
+    half: Half
+    lone: Pair | None
+
+
 class Serving:
     """Replaced whole when the catalog changes; a request keeps the one it began with."""
 
-    __slots__ = ("_callers", "_limits", "_seats", "keys", "routes", "snapshot")
+    __slots__ = ("_callers", "_limits", "_seats", "_ways", "keys", "routes", "snapshot")
 
     def __init__(self, snapshot: Snapshot, limits: Limits) -> None:
         self.snapshot = snapshot
@@ -37,6 +49,7 @@ class Serving:
         self._limits = limits
         self._callers: dict[str, Half] = {}
         self._seats: dict[tuple[str, str], Seat] = {}
+        self._ways: dict[tuple[str, str, str | None], Way] = {}
 
     def caller_half(self, principal: Principal) -> Half:
         """Proxy, subscription, user and key. A user's own limit takes the place of the subscription's for each of its users."""
@@ -51,6 +64,18 @@ class Serving:
                     *counters("key", key.id, key.limits),
                 )
             )
+        return found
+
+    def way(self, principal: Principal, requested: str, vendor: str | None) -> Way:
+        """Where ``requested`` leads for this caller. Raises UnknownModel and Forbidden as ``RouteIndex.resolve`` does."""
+        found = self._ways.get((principal.key.id, requested, vendor))
+        if found is None:
+            if len(self._ways) >= MAX_SEATS:
+                self._ways.clear()
+            plan = self.routes.resolve(principal.subscription.name, requested, principal.key, vendor)
+            lone = len(plan.pairs) == 1 and plan.mask == EVERYTHING and plan.context_window is None
+            found = Way(plan, self.caller_half(principal), plan.pairs[0] if lone else None)
+            self._ways[principal.key.id, requested, vendor] = found
         return found
 
     def seat(self, candidate: Candidate) -> Seat:

@@ -302,12 +302,9 @@ def _rewrite_model(body: bytes, members: Members, values: dict[str, bytes]) -> b
         if name == "model":
             break
         at += len(name) + len(raw) + 4
-    return b"%b%b%b%b" % (
-        head,
-        body[1 if head else 0 : at],
-        values["model"],
-        body[at + len(members["model"]) :],
-    )
+    # Views, so that a long body is copied once and not three times.
+    view = memoryview(body)
+    return b"".join((head, view[1 if head else 0 : at], values["model"], view[at + len(members["model"]) :]))
 
 
 class Forwarded(NamedTuple):
@@ -330,7 +327,7 @@ def for_upstream(body: bytes, top: TopLevel, model: str, quirks: Quirks) -> Forw
         )
     if top.stream and quirks.stream_usage and not top.include_usage:
         changes["stream_options"] = _with_usage(members.get("stream_options"))
-    if not quirks.developer_role and b'"developer"' in bytes(members["messages"]):
+    if not quirks.developer_role and b'"developer"' in body:
         # An escaped quote cannot end a member's name, so this never matches inside a string.
         changes["messages"] = Raw(_DEVELOPER.sub(rb'\1"system"', bytes(members["messages"])))
     drop = [name for name in quirks.drop if name in members] if quirks.drop else []

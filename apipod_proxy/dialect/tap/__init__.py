@@ -6,7 +6,10 @@ unary answer.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
 
 from apipod_proxy.dialect import members as objects
 from apipod_proxy.dialect.provider_errors import failure_of
@@ -39,8 +42,48 @@ class Answer(NamedTuple):
     failure: Failure | None = None
 
 
+class _Top(Struct, gc=False):
+    """What is read of an ordinary answer."""
+
+    model: str | None = None
+    error: Any = None
+    usage: dict[str, Any] | None = None
+
+
+_TOP = msgspec.json.Decoder(_Top)
+
+
 def rewrite_answer(dialect: str, body: bytes, model: str) -> Answer:
     """``body`` with the model's name replaced, and what it says of usage. What is no JSON object passes as it is."""
+    if dialect != "gemini":
+        quick = _rewrite_ordinary(dialect, body, model)
+        if quick is not None:
+            return quick
+    return _rewrite_any(dialect, body, model)
+
+
+def _rewrite_ordinary(dialect: str, body: bytes, model: str) -> Answer | None:
+    """One typed pass and one search, which takes a tenth of the time; None where the answer is not of the ordinary form.
+
+    Where the member's name stands in the body only once, in any spelling, it is the one at the top.
+    """
+    try:
+        top = _TOP.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    if top.error or top.model is None or body.count(b'"model"') != 1 or b"\\u00" in body:
+        return None
+    name = objects.dumps(top.model)
+    before, between, after = body.partition(b'"model":' + name)
+    if not between:
+        before, between, after = body.partition(b'"model": ' + name)
+        if not between:
+            return None
+    usage = Usage() if top.usage is None else READERS[dialect](top.usage)
+    return Answer(b"".join((before, between[: -len(name)], objects.dumps(model), after)), usage, top.model)
+
+
+def _rewrite_any(dialect: str, body: bytes, model: str) -> Answer:
     found = objects.read(body)
     if found is None:
         return Answer(body, Usage())
