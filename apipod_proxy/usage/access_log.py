@@ -76,42 +76,60 @@ class AccessLog:
 
 
 def json_line(line: LogLine) -> bytes:
-    """The line as one JSON object; what is not known is left out."""
-    told: dict[str, object] = {
-        "time": _iso(line.time_ms),
-        "level": "info",
-        "logger": "access",
-        "message": "request",
-        "request_id": line.request_id,
-        "method": _text(line.method),
-        "path": _path(line.path),
-        "status": line.status,
-        "outcome": line.outcome,
-        "duration_ms": line.duration_ms,
-        "streamed": line.streamed,
-        "candidates": line.candidates,
-        "attempts": [_attempt(attempt) for attempt in line.attempts],
-    }
-    for name in (
-        "client_request_id",
-        "client",
-        "key_prefix",
-        "requested_model",
-        "model",
-        "provider",
-        "account",
-        "strategy",
-    ):
-        value = getattr(line, name)
-        if value:
-            told[name] = _text(value)
-    if line.ttft_ms is not None:
-        told["ttft_ms"] = line.ttft_ms
-    if line.usage is not None:
-        told["tokens"] = _tokens(line.usage)
-        if line.estimated:
-            told["estimated"] = True
-    return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)
+    """The line as one JSON object of always the same members; null is not known."""
+    # For every request that there is: unpacked at once and built in one literal, which costs half of the obvious way.
+    (
+        time_ms,
+        request_id,
+        client_request_id,
+        method,
+        path,
+        status,
+        outcome,
+        duration_ms,
+        client,
+        key_prefix,
+        requested_model,
+        model,
+        provider,
+        account,
+        strategy,
+        candidates,
+        attempts,
+        ttft_ms,
+        streamed,
+        usage,
+        estimated,
+    ) = line
+    return orjson.dumps(
+        {
+            "time": datetime.fromtimestamp(time_ms / 1000, UTC),
+            "level": "info",
+            "logger": "access",
+            "message": "request",
+            "request_id": request_id,
+            "client_request_id": _known(client_request_id),
+            "method": _known(method),
+            "path": _path(path),
+            "status": status,
+            "outcome": outcome,
+            "duration_ms": duration_ms,
+            "client": client or None,
+            "key_prefix": key_prefix or None,
+            "requested_model": _known(requested_model),
+            "model": _known(model),
+            "provider": provider or None,
+            "account": account or None,
+            "strategy": strategy or None,
+            "candidates": candidates,
+            "attempts": [_attempt(attempt) for attempt in attempts],
+            "ttft_ms": ttft_ms,
+            "streamed": streamed,
+            "tokens": None if usage is None else _tokens(usage),
+            "estimated": estimated,
+        },
+        option=orjson.OPT_APPEND_NEWLINE,
+    )
 
 
 def text_line(line: LogLine) -> bytes:
@@ -145,39 +163,40 @@ def text_line(line: LogLine) -> bytes:
 
 
 def _attempt(attempt: Attempt) -> dict[str, object]:
-    told: dict[str, object] = {
-        "model": _text(attempt.model),
-        "account": attempt.account,
-        "outcome": attempt.outcome,
-        "duration_ms": attempt.duration_ms,
+    model, account, outcome, status, _, duration_ms = attempt
+    return {
+        "model": _known(model),
+        "account": account,
+        "outcome": outcome,
+        "status": status,
+        "duration_ms": duration_ms,
     }
-    if attempt.status is not None:
-        told["status"] = attempt.status
-    return told
 
 
-def _tokens(usage: Usage) -> dict[str, int]:
-    named = {
-        "input": usage.input,
-        "cache_read": usage.cache_read,
-        "cache_write": usage.cache_write,
-        "output": usage.output,
-        "reasoning": usage.reasoning,
+def _tokens(usage: Usage) -> dict[str, int | None]:
+    return {
+        "input": usage[0],
+        "cache_read": usage[1],
+        "cache_write": usage[2],
+        "output": usage[3],
+        "reasoning": usage[4],
     }
-    return {name: count for name, count in named.items() if count is not None}
-
-
-def _iso(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def _path(path: str) -> str:
-    return _text(path.partition("?")[0])
+    if "?" in path:
+        path = path.partition("?")[0]
+    return path if path.isascii() else _utf8(path)
 
 
-def _text(text: str) -> str:
+def _known(text: str) -> str | None:
+    """None for "", and text as JSON can hold it."""
+    return (text if text.isascii() else _utf8(text)) if text else None
+
+
+def _utf8(text: str) -> str:
     """Half surrogates, as undecodable bytes of a path, are no JSON."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _one_line(text: str) -> str:
