@@ -2,80 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import orjson
 
-from apipod_proxy.dialect import Dialect
-from apipod_proxy.dialect.gemini_decoder import Decoder, decode_unary, retry_delay
+from apipod_proxy.dialect import Dialect, provider_errors
+from apipod_proxy.dialect.gemini_decoder import Decoder, decode_unary
 from apipod_proxy.dialect.gemini_encoder import ArrayEncoder, Encoder
-from apipod_proxy.dialect.gemini_names import KINDS, NAME, STATUSES
+from apipod_proxy.dialect.gemini_names import NAME, STATUSES
 from apipod_proxy.dialect.gemini_requests import decode_request, encode_request
 from apipod_proxy.dialect.vocabulary import Json
-from apipod_proxy.errors import Kind, ProxyError, UpstreamStatus
-
-
-def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamStatus:
-    """The error of an answer with an error status; takes the array form and bodies that are no JSON."""
-    error = _error(body)
-    word = str(error.get("status") or "")
-    kind = KINDS.get(word) or _BY_STATUS.get(status, Kind.UPSTREAM)
-    details = [item for item in error.get("details") or () if isinstance(item, dict)]
-    reasons = {str(item.get("reason")) for item in details}
-    if status in (400, 401, 403) and reasons & {
-        "API_KEY_INVALID",
-        "API_KEY_SERVICE_BLOCKED",
-        "ACCESS_TOKEN_EXPIRED",
-    }:
-        kind = Kind.AUTHENTICATION
-    if kind is Kind.RATE_LIMIT and any("PerDay" in str(item.get("violations")) for item in details):
-        kind = Kind.QUOTA
-    delay = _seconds(headers.get("retry-after") or headers.get("Retry-After"))
-    message = error.get("message")
-    return UpstreamStatus(
-        status,
-        message if isinstance(message, str) and message else None,
-        kind=kind,
-        code=word or None,
-        retry_after=delay if delay is not None else retry_delay(error),
-        final=status in (400, 413, 422) and kind is not Kind.AUTHENTICATION,
-    )
-
-
-_BY_STATUS = {
-    400: Kind.INVALID_REQUEST,
-    401: Kind.AUTHENTICATION,
-    402: Kind.QUOTA,
-    403: Kind.PERMISSION,
-    404: Kind.NOT_FOUND,
-    413: Kind.TOO_LARGE,
-    422: Kind.INVALID_REQUEST,
-    429: Kind.RATE_LIMIT,
-    500: Kind.INTERNAL,
-    503: Kind.OVERLOADED,
-    504: Kind.TIMEOUT,
-    529: Kind.OVERLOADED,
-}
-
-
-def _error(body: bytes) -> dict[str, Json]:
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    if isinstance(value, list):
-        value = value[0] if value else {}
-    error = value.get("error") if isinstance(value, dict) else None
-    if isinstance(error, str):
-        return {"message": error}
-    return error if isinstance(error, dict) else {}
-
-
-def _seconds(value: str | None) -> float | None:
-    try:
-        return float(value) if value else None
-    except ValueError:
-        return None
+from apipod_proxy.errors import ProxyError
 
 
 def error_object(error: ProxyError) -> dict[str, Json]:
@@ -110,7 +45,7 @@ ROW = Dialect(
     decoder=Decoder,
     decode_unary=decode_unary,
     encoder=Encoder,
-    decode_error=decode_error,
+    decode_error=provider_errors.decode_error,
     encode_error=encode_error,
     error_event=error_event,
     ping=b"",

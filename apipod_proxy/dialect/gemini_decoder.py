@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import orjson
 
-from apipod_proxy.dialect import IdMaker, ProtocolError, Truncated, usage
-from apipod_proxy.dialect.gemini_names import KINDS, NAME, REASONS, finish_word
+from apipod_proxy.dialect import IdMaker, ProtocolError, Truncated, provider_errors, usage
+from apipod_proxy.dialect.gemini_names import NAME, REASONS, finish_word
 from apipod_proxy.dialect.json_stream import ObjectReader
 from apipod_proxy.dialect.media_types import kind_of, standard_base64
 from apipod_proxy.dialect.sse import FrameReader
@@ -20,7 +20,6 @@ from apipod_proxy.dialect.vocabulary import (
     Annotation,
     End,
     Event,
-    Failure,
     Finish,
     Json,
     Logprobs,
@@ -213,7 +212,7 @@ class Answer:
         """Append the events of one chunk."""
         if chunk.get("error") is not None:
             self._failed = True
-            events.append(failure(chunk["error"]))
+            events.append(provider_errors.failure_of(chunk))
             return
         if not self._started:
             self._started = True
@@ -367,35 +366,6 @@ def _close_call(state: _Candidate, choice: int, events: list[Event]) -> None:
 
 def _text(value: Json) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-def failure(error: Json) -> Failure:
-    """The event for an error object inside a stream."""
-    if not isinstance(error, dict):
-        return Failure(str(error), "internal")
-    code = error.get("code")
-    status = str(error.get("status") or "")
-    http = code if isinstance(code, int) and 400 <= code < 600 else None
-    kind = KINDS.get(status)
-    return Failure(
-        str(error.get("message") or "The provider reported an error."),
-        kind.value if kind else "upstream",
-        http,
-        status or None,
-        retry_delay(error),
-    )
-
-
-def retry_delay(error: Mapping[str, Json]) -> float | None:
-    """The seconds that a ``RetryInfo`` among the details of an error names."""
-    for detail in error.get("details") or ():
-        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
-        if isinstance(delay, str) and delay.endswith("s"):
-            try:
-                return float(delay[:-1])
-            except ValueError:
-                return None
-    return None
 
 
 def _annotations(grounding: dict[str, Json], text: str, block: int, choice: int) -> list[Annotation]:

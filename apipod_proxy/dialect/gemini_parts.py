@@ -406,6 +406,8 @@ class ContentsWriter:
         out: Object = {"text": part.text}
         if part.signature and part.signed_by == NAME:
             out["thoughtSignature"] = part.signature
+        elif part.signature:
+            self.drop("thinking")
         return [out] if part.text or "thoughtSignature" in out else []
 
     def media(self, media: Media, path: str) -> list[Object]:
