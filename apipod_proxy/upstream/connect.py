@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
+
+import uvloop
 
 from apipod_proxy.errors import Unreachable
 from apipod_proxy.upstream.connection import Connection
 from apipod_proxy.upstream.dns import Address, Resolver
 from apipod_proxy.upstream.endpoint import Endpoint
-from apipod_proxy.upstream.proxy import Proxy
 from apipod_proxy.upstream.tls import Contexts
 from apipod_proxy.upstream.tunnel import TunnelRequest
+
+Spoken = TypeVar("Spoken", bound=asyncio.BaseProtocol)
 
 RECEIVE_BUFFER: Final = 256 * 1024
 """What the kernel may take in ahead of us on each connection. Left alone it grows to 6 MB, and a slow client would
@@ -39,69 +43,74 @@ _OPTIONS: Final = (
 class Connector:
     """Opens connections; every failure is Unreachable with the stage it failed at, and a cancelled one leaves nothing open."""
 
-    __slots__ = ("_contexts", "_loop", "_resolver")
+    __slots__ = ("_by_number", "_contexts", "_loop", "_resolver")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, resolver: Resolver, contexts: Contexts) -> None:
         self._loop = loop
         self._resolver = resolver
         self._contexts = contexts
+        self._by_number = isinstance(loop, uvloop.Loop)
 
     async def connect(self, endpoint: Endpoint, factory: Callable[[], Connection]) -> Connection:
         """Raises Unreachable."""
-        proxy = endpoint.proxy
+        proxy, ca_file = endpoint.proxy, endpoint.ca_file
         host, port = (endpoint.host, endpoint.port) if proxy is None else (proxy.host, proxy.port)
+        stage = "tls"
         try:
+            # Before there is a socket: reading the authorities takes a while, in which a server could lose patience.
+            inner = await self._contexts.get(ca_file) if endpoint.tls else None
+            outer = await self._contexts.get(ca_file) if proxy is not None and proxy.tls else None
+            stage = "dns"
             addresses = await self._resolver.resolve(host, port)
-        except OSError as exc:
-            raise Unreachable("dns") from exc
-        try:
+            stage = "connect"
             sock = await self._reach(addresses)
+            if proxy is None:
+                stage = "tls" if inner else "connect"
+                _, connection = await self._open(factory, sock, host, inner)
+                return connection
+            stage = "proxy"
+            if inner is None:
+                _, connection = await self._open(factory, sock, host, outer)
+                return connection
+            ask = partial(TunnelRequest, proxy.connect_head(endpoint.host, endpoint.port))
+            transport, asking = await self._open(ask, sock, host, outer)
+            try:
+                await asking.opened
+                stage = "tls"
+                return await self._secure(transport, factory(), inner, endpoint.host)
+            except BaseException:
+                transport.abort()
+                raise
         except OSError as exc:
-            raise Unreachable("connect") from exc
-        if proxy is not None and endpoint.tls:
-            return await self._tunnel(proxy, endpoint, sock, factory())
-        tls = endpoint.tls if proxy is None else proxy.tls
-        try:
-            context = await self._contexts.get(endpoint.ca_file) if tls else None
-            _, connection = await self._loop.create_connection(
-                factory, sock=sock, ssl=context, server_hostname=host if tls else None
-            )
-        except OSError as exc:
-            sock.close()
-            raise Unreachable("tls" if tls else "connect") from exc
-        except BaseException:
-            sock.close()
-            raise
-        return connection
-
-    async def _tunnel(
-        self, proxy: Proxy, endpoint: Endpoint, sock: socket.socket, connection: Connection
-    ) -> Connection:
-        """TLS to the server inside a tunnel that the proxy opens, itself inside TLS for an https:// proxy."""
-        stage = "proxy"
-        transport: asyncio.Transport | None = None
-        try:
-            outer = await self._contexts.get(endpoint.ca_file) if proxy.tls else None
-            transport, asking = await self._loop.create_connection(
-                partial(TunnelRequest, proxy.connect_head(endpoint.host, endpoint.port)),
-                sock=sock,
-                ssl=outer,
-                server_hostname=proxy.host if proxy.tls else None,
-            )
-            await asking.opened
-            stage = "tls"
-            inner = await self._contexts.get(endpoint.ca_file)
-            secured = await self._loop.start_tls(transport, connection, inner, server_hostname=endpoint.host)
-            if secured is None:
-                raise ConnectionResetError("closed in the handshake")
-            # start_tls leaves this to its caller.
-            connection.connection_made(secured)
-        except OSError as exc:
-            _discard(transport, sock)
             raise Unreachable(stage) from exc
-        except BaseException:
-            _discard(transport, sock)
-            raise
+
+    async def _open(
+        self,
+        factory: Callable[[], Spoken],
+        sock: socket.socket,
+        host: str,
+        context: ssl.SSLContext | None,
+    ) -> tuple[asyncio.Transport, Spoken]:
+        try:
+            return await self._loop.create_connection(
+                factory, sock=sock, ssl=context, server_hostname=host if context else None
+            )
+        finally:
+            # uvloop closes the file descriptor by its number and means to detach the socket object then. When the
+            # server resets while this task is being woken up, it closes first and never detaches: the object would
+            # close the number a second time, which by then may be another connection's.
+            if self._by_number:
+                sock.detach()
+
+    async def _secure(
+        self, transport: asyncio.Transport, connection: Connection, context: ssl.SSLContext, host: str
+    ) -> Connection:
+        """TLS inside an open tunnel."""
+        secured = await self._loop.start_tls(transport, connection, context, server_hostname=host)
+        if secured is None:
+            raise ConnectionResetError("closed in the handshake")
+        # start_tls leaves this to its caller.
+        connection.connection_made(secured)
         return connection
 
     # Sockets
@@ -143,13 +152,6 @@ class Connector:
             sock.close()
             raise
         return sock
-
-
-def _discard(transport: asyncio.Transport | None, sock: socket.socket) -> None:
-    if transport is None:
-        sock.close()
-    else:
-        transport.abort()
 
 
 def _close_late(task: asyncio.Task[socket.socket]) -> None:

@@ -194,7 +194,6 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are of no class of asyncio's.
         self._transport = cast(asyncio.Transport, transport)
-        self._lane.opened(self)
 
     def data_received(self, data: bytes) -> None:
         if self._call is None:

@@ -111,9 +111,12 @@ class Lane:
     async def _connect(self, call: Call) -> None:
         connection = await self._pool.connector.connect(self.endpoint, self._connection)
         call.opening = None
-        connection.held = True
         call.disarm()
-        if not connection.start(call):
+        connection.held = True
+        if connection.start(call):
+            # Not told in connection_made: uvloop calls no connection_lost when an opening is cancelled behind it.
+            self._pool.opened(connection)
+        else:
             connection.drop()
             call.fail(Unreachable("connect"))
 
@@ -161,9 +164,6 @@ class Lane:
             call.fail(Unreachable("connect"))
 
     # What a connection needs of the pool
-
-    def opened(self, connection: Connection) -> None:
-        self._pool.opened(connection)
 
     def lost(self, connection: Connection) -> None:
         self._pool.lost(connection)

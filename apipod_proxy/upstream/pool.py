@@ -113,6 +113,11 @@ class Pool:
         """Calls in the queue for a connection."""
         return sum(lane.waiting for lane in self._lanes.values())
 
+    @property
+    def endpoints(self) -> int:
+        """Endpoints in use now or a moment ago."""
+        return len(self._lanes)
+
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
         return f"<Pool {state}: {self.open} open, {self.idle} idle, {self.waiting} waiting>"

@@ -113,5 +113,6 @@ async def open_pool() -> AsyncIterator[Pool]:
     try:
         yield pool
     finally:
-        await pool.close()
+        async with asyncio.timeout(1):
+            await pool.close()
         assert (pool.open, pool.idle, pool.waiting) == (0, 0, 0)
