@@ -69,8 +69,17 @@ TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 
 
 def join_url(base_url: str, path: str) -> str:
-    """``base_url`` + ``path``; a version at the end of the base stands for the one at the start of the path."""
+    """``base_url`` + ``path``, for bases with and without what the path begins with.
+
+    A version at the end of the base stands for the one at the start of the path; segments that end the one and begin the other
+    are there once.
+    """
     base = base_url.rstrip("/")
+    shared = [
+        path[:end] for end in range(len(path)) if path[end] == "/" and end and base.endswith(path[:end])
+    ]
+    if shared:
+        return base + path[len(shared[-1]) :]
     if VERSION_SEGMENT.search(base):
         path = re.sub(r"^/v\d+(?:(?:alpha|beta)\d*)?(?=/)", "", path)
     return base + path

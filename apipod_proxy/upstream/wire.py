@@ -64,7 +64,8 @@ class Upstream:
     def _build(
         self, provider: Provider, account: Account, kind: ProviderType, dialect: str, surface: Surface
     ) -> Wire:
-        url = join_url(provider.base_url or kind.base_url, fill_options(surface.path, provider.options))
+        base = fill_options(provider.base_url or kind.base_url, provider.options)
+        url = join_url(base, fill_options(surface.path, provider.options))
         stream_url = join_url(
             provider.base_url or kind.base_url,
             fill_options(surface.stream_path or surface.path, provider.options),

@@ -9,14 +9,44 @@ from apipod_proxy.upstream.provider import ProviderType
 from apipod_proxy.upstream.providers import (
     anthropic,
     antigravity,
+    azure_openai,
+    cloudflare,
+    deepseek,
     google_ai_studio,
+    groq,
+    huggingface,
+    mistral,
+    nvidia_nim,
+    ollama,
     openai,
     openai_compatible,
+    openrouter,
+    together,
+    vllm,
+    xai,
 )
 
 PROVIDER_TYPES: Mapping[str, ProviderType] = MappingProxyType(
     {
         module.TYPE.name: module.TYPE
-        for module in (openai, anthropic, google_ai_studio, antigravity, openai_compatible)
+        for module in (
+            openai,
+            anthropic,
+            google_ai_studio,
+            antigravity,
+            nvidia_nim,
+            openrouter,
+            groq,
+            deepseek,
+            mistral,
+            xai,
+            together,
+            huggingface,
+            cloudflare,
+            ollama,
+            vllm,
+            azure_openai,
+            openai_compatible,
+        )
     }
 )

@@ -1,0 +1,20 @@
+"""DeepSeek, which speaks Chat and, under a path of its own, Messages. https://api-docs.deepseek.com"""
+
+from apipod_proxy.dialect import Quirks
+from apipod_proxy.upstream.provider import TRACE_HEADERS, ProviderType, Surface
+
+TYPE = ProviderType(
+    name="deepseek",
+    base_url="https://api.deepseek.com",
+    surfaces={
+        "openai_chat": Surface(
+            "/v1/chat/completions",
+            quirks=Quirks(max_tokens_field="max_tokens", developer_role=False, fetches_urls=False),
+        ),
+        "anthropic": Surface("/anthropic/v1/messages"),
+        "completions": Surface("/beta/completions"),
+        "models": Surface("/v1/models"),
+    },
+    forward=TRACE_HEADERS | {"anthropic-beta", "anthropic-version"},
+    key_variable="DEEPSEEK_API_KEY",
+)
