@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
@@ -23,6 +23,7 @@ from apipod_proxy.errors import BadRequest, HeadersTooLarge, InternalError, Prox
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+"""Handlers of the router, and those that stand before it."""
 ErrorAnswer = Callable[[web.BaseRequest, ProxyError], web.Response]
 
 UNREADABLE = "The request cannot be read as HTTP."
@@ -263,15 +264,14 @@ class Front(web.Server):
             self._sweeper = None
 
 
-def dispatcher(hot: Mapping[str, Handler], fallback: Handle) -> Handle:
-    """POSTs to the paths of ``hot`` go straight to their handler; aiohttp's router and middleware see only the rest."""
+def dispatcher(hot: Callable[[str], Handle | None], fallback: Handle) -> Handle:
+    """POSTs to a path that ``hot`` knows go straight to its handler; aiohttp's router and middleware see only the rest."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "POST":
             path, _, _ = request.raw_path.partition("?")
-            handler = hot.get(path)
+            handler = hot(path)
             if handler is not None:
-                assert isinstance(request, web.Request)
                 return await handler(request)
         return await fallback(request)
 

@@ -17,7 +17,15 @@ from apipod_proxy.edge.cors import Cors
 from apipod_proxy.edge.ids import RequestIds
 from apipod_proxy.edge.middleware import Guard, Seen
 from apipod_proxy.edge.render import ANTHROPIC, OPENAI, Renderer
-from apipod_proxy.edge.server import DEFAULT_BOUNDS, Front, Handler, HttpBounds, dispatcher, listening_sockets
+from apipod_proxy.edge.server import (
+    DEFAULT_BOUNDS,
+    Front,
+    Handle,
+    Handler,
+    HttpBounds,
+    dispatcher,
+    listening_sockets,
+)
 from apipod_proxy.errors import ProxyError
 
 
@@ -97,8 +105,9 @@ async def serve() -> AsyncIterator[Serve]:
         async def echo(request: web.Request) -> web.Response:
             return web.Response(body=await body.read(request))
 
-        def guarded(handler: Handler) -> Handler:
-            async def run(request: web.Request) -> web.StreamResponse:
+        def guarded(handler: Handler) -> Handle:
+            async def run(request: web.BaseRequest) -> web.StreamResponse:
+                assert isinstance(request, web.Request)
                 return await guard.run(request, handler)
 
             return run
@@ -112,7 +121,7 @@ async def serve() -> AsyncIterator[Serve]:
         assert server is not None
         table = {path: guarded(handler) for path, handler in {"/hot": echo, **(hot or {})}.items()}
         front = Front(
-            dispatcher(table, server.request_handler),
+            dispatcher(table.get, server.request_handler),
             server.request_factory,
             guard.error_answer,
             lambda error: renderer.raw(error, new_id()),

@@ -1,0 +1,82 @@
+"""Every path of the server: which handler has it, on the hot path or behind the router."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from apipod_proxy.edge.server import Handle, Handler
+from apipod_proxy.errors import MethodNotAllowed, NotFound, UpgradeRequired
+
+GENERATE = ":generateContent"
+STREAM_GENERATE = ":streamGenerateContent"
+GEMINI_PREFIXES = ("/v1beta/models/", "/v1/models/")
+
+GeminiHandle = Callable[[web.BaseRequest, str, bool], Awaitable[web.StreamResponse]]
+"""(request, model, whether it is streamed)."""
+
+
+class Hot(NamedTuple):
+    """Handlers of completions: by path, and the one of Gemini, whose path holds the model."""
+
+    by_path: Mapping[str, Handle]
+    gemini: GeminiHandle
+
+    def find(self, path: str) -> Handle | None:
+        """The handler for a POST to ``path``, as it stands on the wire; None where the router has to look."""
+        found = self.by_path.get(path)
+        if found is not None or not path.startswith(GEMINI_PREFIXES):
+            return found
+        for verb, streamed in ((STREAM_GENERATE, True), (GENERATE, False)):
+            if path.endswith(verb):
+                return self._of_gemini(path[: -len(verb)], streamed)
+        return None
+
+    def _of_gemini(self, path: str, streamed: bool) -> Handle:
+        prefix = next(prefix for prefix in GEMINI_PREFIXES if path.startswith(prefix))
+        model = unquote(path.removeprefix(prefix))
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            return await self.gemini(request, model, streamed)
+
+        return handle
+
+
+async def keep_expecting(request: web.Request) -> None:
+    """Clients that ask whether to send their body are answered by its reader, once it is known who they are."""
+
+
+async def no_websockets(request: web.Request) -> web.StreamResponse:
+    """A client of Responses tries a WebSocket first: 426 sends it to POST at once, any other answer makes it try again."""
+    if "upgrade" in request.headers:
+        raise UpgradeRequired
+    raise MethodNotAllowed(request.method, ("POST",))
+
+
+def add_routes(
+    app: web.Application, hot: Hot, get: Mapping[str, Handler], post: Mapping[str, Handler] | None = None
+) -> None:
+    """Register everything that the router answers; paths of ``get`` take HEAD too."""
+
+    async def another_spelling(request: web.Request) -> web.StreamResponse:
+        """The router knows hot paths for the sake of its 405; a POST gets here only with an escaped or absolute path."""
+        handle = hot.find(request.path)
+        if handle is None:
+            raise NotFound(request.path)
+        return await handle(request)
+
+    for path in hot.by_path:
+        app.router.add_post(path, another_spelling, expect_handler=keep_expecting)
+    for prefix in GEMINI_PREFIXES:
+        for verb in (GENERATE, STREAM_GENERATE):
+            app.router.add_post(
+                f"{prefix}{{model:.+}}{verb}", another_spelling, expect_handler=keep_expecting
+            )
+    app.router.add_get("/v1/responses", no_websockets)
+    for path, handler in get.items():
+        app.router.add_get(path, handler)
+    for path, handler in (post or {}).items():
+        app.router.add_post(path, handler, expect_handler=keep_expecting)
