@@ -260,6 +260,11 @@ class Gateway:
     def unwatch(self, pump: StreamPump | WholePump) -> None:
         self._running.discard(pump)
 
+    @property
+    def open_streams(self) -> int:
+        """Streamed answers that are under way."""
+        return sum(isinstance(pump, StreamPump) for pump in self._running)
+
     def interrupt(self) -> None:
         """End what still runs: the grace of a shutdown is over."""
         self._stopping = True
