@@ -13,6 +13,9 @@ from apipod_proxy.dialect import NO_QUIRKS, Quirks
 VERSION_SEGMENT = re.compile(r"/v\d+(?:(?:alpha|beta)\d*)?$")
 """The last segment of a base URL that already names the API's version."""
 
+VERSION_START = re.compile(r"^/v\d+(?:(?:alpha|beta)\d*)?(?=/)")
+VERSION_INSIDE = re.compile(r"/v\d+(?:(?:alpha|beta)\d*)?/")
+
 
 class Auth(StrEnum):
     """The header that carries the account's key."""
@@ -81,7 +84,10 @@ def join_url(base_url: str, path: str) -> str:
     if shared:
         return base + path[len(shared[-1]) :]
     if VERSION_SEGMENT.search(base):
-        path = re.sub(r"^/v\d+(?:(?:alpha|beta)\d*)?(?=/)", "", path)
+        if VERSION_START.match(path):
+            return base + VERSION_START.sub("", path)
+        if VERSION_INSIDE.search(path):
+            base = VERSION_SEGMENT.sub("", base)
     return base + path
 
 
