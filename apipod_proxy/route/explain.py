@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import inf, isinf
 from typing import NamedTuple, assert_never
 
@@ -12,6 +13,9 @@ from apipod_proxy.route.health import Health
 from apipod_proxy.route.index import Option, Pair, Plan
 from apipod_proxy.route.router import Router, fitting
 from apipod_proxy.route.strategies import EXPLORE, expected_seconds, price_of, rendezvous
+
+# Proxies commonly take header lines of 8 KB with everything in them.
+HEADER_BYTES = 4096
 
 
 class Ranked(NamedTuple):
@@ -44,6 +48,19 @@ class Explanation(NamedTuple):
             "candidates": [c.as_dict() for c in self.candidates],
             "dropped": list(self.dropped),
         }
+
+    def as_header(self) -> str:
+        """The same as JSON in ASCII, short enough for a header: candidates that do not fit are counted as ``more``."""
+        told = self.as_dict()
+        ranked = [candidate.as_dict() for candidate in self.candidates]
+        for kept in range(len(ranked), -1, -1):
+            told["candidates"] = ranked[:kept]
+            if kept < len(ranked):
+                told["more"] = len(ranked) - kept
+            text = json.dumps(told, separators=(",", ":"))
+            if len(text) <= HEADER_BYTES:
+                return text
+        return json.dumps({"requested": "", "more": len(ranked)}, separators=(",", ":"))
 
 
 class _Standing(NamedTuple):
