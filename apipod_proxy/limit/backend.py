@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from apipod_proxy.limit.buckets import Cell, Gauge
-from apipod_proxy.limit.model import Admission, Counter, Level, Row
+from apipod_proxy.limit.model import Admission, Counter, Level, Row, Waited
 
 
 class Half:
@@ -41,6 +41,18 @@ class Limits(Protocol):
 
         A refused caller leaves nothing taken, a refused candidate leaves the caller's half taken. No counter reserves more than its
         capacity. Never raises because of a back end that is away.
+        """
+
+    def waiting(self, line: str) -> int:
+        """How many wait in ``line``. Who comes newly to a route that lets requests wait should ``wait`` too, or it would push in."""
+
+    async def wait(
+        self, candidates: Sequence[Half], tokens: int, *, line: str, key: str, max_wait: float
+    ) -> Waited:
+        """Take the first of ``candidates`` that has room, waiting up to ``max_wait`` seconds for one.
+
+        ``line`` is the name that was asked for, ``key`` the caller: keys take turns within a line, each in its own order. At once refused is
+        who would wait too long for certain, and who comes to a line that is full. A cancelled wait leaves nothing taken.
         """
 
     def levels(self, half: Half) -> list[Level]:

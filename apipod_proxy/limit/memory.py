@@ -14,10 +14,12 @@ from apipod_proxy.limit.model import (
     Level,
     Refusal,
     Row,
+    Waited,
     capacity,
     cell,
     distinct,
 )
+from apipod_proxy.limit.pace import LATEST, Lines
 
 Identity = tuple[str, str, str]
 
@@ -25,11 +27,11 @@ Identity = tuple[str, str, str]
 class MemoryLease:
     """What one half took. ``repr`` says held, settled or returned."""
 
-    __slots__ = ("_at", "_clock", "_half", "_tokens", "state")
+    __slots__ = ("_at", "_half", "_limits", "_tokens", "state")
 
-    def __init__(self, half: Half, clock: Callable[[], float], at: int, tokens: int) -> None:
+    def __init__(self, half: Half, limits: MemoryLimits, at: int, tokens: int) -> None:
         self._half = half
-        self._clock = clock
+        self._limits = limits
         self._at = at
         self._tokens = tokens
         self.state = "held"
@@ -37,13 +39,15 @@ class MemoryLease:
     def settle(self, tokens: int | None, *, sent: bool) -> None:
         if self.state != "held":
             return
-        half, at, reserved = self._half, self._at, self._tokens
-        if not sent:
+        limits = self._limits
+        if sent:
+            self.state = "settled"
+            spend(self._half, limits.clock, self._at, self._tokens, tokens)
+        else:
             self.state = "returned"
-            put_back(half, at, reserved)
-            return
-        self.state = "settled"
-        spend(half, self._clock, at, reserved, tokens)
+            put_back(self._half, self._at, self._tokens)
+        if limits.lines:
+            limits.lines.room()
 
     def __repr__(self) -> str:
         return f"<Lease {self.state}: {self._half!r}>"
@@ -58,6 +62,7 @@ class MemoryLimits:
         self._bound: dict[Identity, Counter] = {}
         self._halves: WeakSet[Half] = WeakSet()
         self._prune_at = 4096
+        self.lines = Lines(self.admit, LATEST)
 
     def now(self) -> int:
         """Epoch milliseconds; rounded so that whole seconds between two readings stay whole."""
@@ -98,20 +103,27 @@ class MemoryLimits:
             self._bound.pop(identity, None)
 
     async def admit(self, caller: Half | None, candidate: Half | None, tokens: int) -> Admission:
-        clock = self.clock
-        now = int(clock() * 1000 + 0.5)
+        now = int(self.clock() * 1000 + 0.5)
         first: MemoryLease | None = None
         if caller is not None:
             refusal = take(caller, now, tokens)
             if refusal is not None:
                 return Admission(None, None, refusal, "caller")
-            first = MemoryLease(caller, clock, now, tokens)
+            first = MemoryLease(caller, self, now, tokens)
         if candidate is None:
             return Admission(first, None, None, "")
         refusal = take(candidate, now, tokens)
         if refusal is not None:
             return Admission(first, None, refusal, "candidate")
-        return Admission(first, MemoryLease(candidate, clock, now, tokens), None, "")
+        return Admission(first, MemoryLease(candidate, self, now, tokens), None, "")
+
+    def waiting(self, line: str) -> int:
+        return self.lines.waiting(line)
+
+    async def wait(
+        self, candidates: Sequence[Half], tokens: int, *, line: str, key: str, max_wait: float
+    ) -> Waited:
+        return await self.lines.wait(candidates, tokens, line=line, key=key, max_wait=max_wait)
 
     def levels(self, half: Half) -> list[Level]:
         now = self.now()
@@ -140,7 +152,8 @@ class MemoryLimits:
         return ""
 
     async def close(self) -> None:
-        """Nothing is outstanding: what must last is the caller's to save with ``snapshot``."""
+        """What must last is the caller's to save with ``snapshot``."""
+        await self.lines.close()
 
     def __repr__(self) -> str:
         return f"<MemoryLimits of {len(self._cells)} counters>"

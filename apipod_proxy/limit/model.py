@@ -75,6 +75,13 @@ class Admission(NamedTuple):
     refused: str
 
 
+class Waited(NamedTuple):
+    """``chosen`` is the index of the candidate that let it in, -1 if the time was up or would not have been enough."""
+
+    chosen: int
+    admission: Admission
+
+
 def counters(scope: str, owner: str, limits: Mapping[str, LimitValue]) -> tuple[Counter, ...]:
     """The counters of one owner. A limit of 0 is none, a burst of 0 the limit itself."""
     found = []
@@ -142,6 +149,7 @@ __all__ = (
     "LimitValue",
     "Refusal",
     "Row",
+    "Waited",
     "capacity",
     "cell",
     "counters",

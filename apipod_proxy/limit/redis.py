@@ -30,8 +30,10 @@ from apipod_proxy.limit.model import (
     Level,
     Refusal,
     Row,
+    Waited,
     distinct,
 )
+from apipod_proxy.limit.pace import Lines
 from apipod_proxy.limit.script import BY_DIGEST, BY_SOURCE, Call, Entry, Known, RedisHalf, Settlements
 from apipod_proxy.limit.wire import Wire
 
@@ -43,6 +45,8 @@ RENEW = 20.0
 GATHER = 0.004
 """Seconds for which settlements are gathered."""
 MOST_UNANSWERED = 1000
+POLL = 0.02
+"""Seconds after which who waits looks whether another process has made room."""
 
 
 class RedisLease:
@@ -107,6 +111,7 @@ class RedisLimits:
         self._delivery: asyncio.TimerHandle | None = None
         self._delivered = asyncio.Event()
         self._seeds: list[Row] = []
+        self._lines = Lines(self.admit, POLL)
 
     async def start(self, patience: float = 0.5) -> None:
         """Connect, waiting ``patience`` seconds at most: without Redis, requests are served by this process's share."""
@@ -237,10 +242,24 @@ class RedisLimits:
             self._live[lease] = 0.0
         return lease
 
+    def waiting(self, line: str) -> int:
+        return self._lines.waiting(line)
+
+    async def wait(
+        self, candidates: Sequence[Half], tokens: int, *, line: str, key: str, max_wait: float
+    ) -> Waited:
+        return await self._lines.wait(candidates, tokens, line=line, key=key, max_wait=max_wait)
+
     # Settlement
 
     def settle(self, lease: RedisLease, tokens: int | None, sent: bool) -> None:
         """Called once by each lease."""
+        self._settle(lease, tokens, sent)
+        if self._lines:
+            self._deliver()
+            self._lines.room()
+
+    def _settle(self, lease: RedisLease, tokens: int | None, sent: bool) -> None:
         half, reserved = lease.half, lease.reserved
         self._live.pop(lease, None)
         if lease.shadow is not None and self._link.reason and lease.age == self._fallback.age:
@@ -341,6 +360,7 @@ class RedisLimits:
         )
 
     async def close(self) -> None:
+        await self._lines.close()
         await self.flush()
         if self._delivery is not None:
             self._delivery.cancel()
