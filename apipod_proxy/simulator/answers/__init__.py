@@ -1,0 +1,1 @@
+"""How each dialect answers: whole, as a stream, and with its errors."""
