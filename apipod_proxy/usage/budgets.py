@@ -112,6 +112,9 @@ def losers_of(attempts: Iterable[str], snapshot: Snapshot) -> Losers:
             # A row that somebody else wrote; a total without it is better than none.
             continue
         for entry in entries[:-1]:
+            if entry.get("status") is None and "usage" not in entry:
+                # Nothing was sent: the limits got it back whole.
+                continue
             model = snapshot.models.get(entry.get("model", ""))
             # Behind a star a made-up model is named after its provider.
             provider = model.provider if model else str(entry.get("model", "")).partition("/")[0]

@@ -81,7 +81,11 @@ class Ledger:
     async def start(self) -> None:
         """Takes over what an earlier process left in the spool, and starts the writer."""
         if self._spool is not None:
-            left = await self._on_disk(self._spool.open)
+            try:
+                left = await self._on_disk(self._spool.open)
+            except OSError:
+                logger.exception("usage cannot be kept on disk, only in memory")
+                self._spool, left = None, 0
             if left:
                 logger.info("usage rows of an earlier run are waiting to be stored", extra={"rows": left})
         self._task = asyncio.create_task(self._run(), name="usage-writer")
@@ -132,7 +136,10 @@ class Ledger:
         waiting = len(left) + self._spool.rows
         if waiting:
             logger.warning("usage rows are kept on disk until the next start", extra={"rows": waiting})
-        await self._on_disk(self._spool.close, left)
+        try:
+            await self._on_disk(self._spool.close, left)
+        except OSError:
+            logger.exception("usage rows are lost, the disk does not take them", extra={"rows": len(left)})
         self._disk.shutdown(wait=False)
         return waiting
 
@@ -155,6 +162,10 @@ class Ledger:
                     )
                 self.failing = True
                 await self._spill()
+            except Exception:
+                # Whatever it is, the writer goes on: rows that are kept can be stored later, rows of a dead writer cannot.
+                logger.exception("the usage writer failed and goes on")
+                self.failing = True
             else:
                 if self.failing:
                     logger.info("usage is stored again", extra={"rows": self.stored})
@@ -175,7 +186,11 @@ class Ledger:
 
     async def _drain(self) -> None:
         """Stores all rows that are waiting, the oldest first. Raises what ``unavailable`` names."""
-        await self._drain_spool()
+        try:
+            await self._drain_spool()
+        except OSError:
+            # A bad disk must not hold up the rows that are in memory.
+            logger.exception("usage rows on disk cannot be read")
         while self._rows:
             batch = list(islice(self._rows, self._batch))
             await self._store(batch)
@@ -219,7 +234,10 @@ class Ledger:
         if refused:
             self.rejected += len(refused)
             if self._spool is not None:
-                await self._on_disk(self._spool.reject, refused)
+                try:
+                    await self._on_disk(self._spool.reject, refused)
+                except OSError:
+                    logger.exception("refused usage rows cannot be kept on disk")
 
     async def _insert_in_time(self, rows: Sequence[UsageRow]) -> None:
         async with asyncio.timeout(self.options.insert_timeout):

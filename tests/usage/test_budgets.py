@@ -97,6 +97,11 @@ def test_losing_attempts_count_for_their_model_account_and_provider() -> None:
     assert list(reseed(TODAY, "user", [], names["user"], losers)) == []
 
 
+def test_an_attempt_that_was_not_sent_counts_nothing() -> None:
+    not_sent = ATTEMPTS[0]._replace(status=None, outcome="unreachable (connect)")
+    assert losers_of([attempts_json((not_sent, ATTEMPTS[1]))], CATALOG) == Losers({})
+
+
 def test_a_made_up_model_is_told_by_its_providers_name() -> None:
     behind_a_star = ATTEMPTS[0]._replace(model="pool/any/model")
     losers = losers_of([attempts_json((behind_a_star, ATTEMPTS[1]))], CATALOG)

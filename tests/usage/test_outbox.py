@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from apipod_proxy.usage.outbox import Ledger, LedgerOptions
@@ -222,3 +222,59 @@ async def test_a_flush_does_not_wait_for_rows_that_come_later() -> None:
     stop.set()
     await coming
     await book.close()
+
+
+async def test_without_a_writable_disk_the_ledger_lives_in_memory(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    table = Table()
+    book = await ledger(table, Spool(blocked, "0"))
+    book.record(row())
+    assert await book.flush()
+    assert await book.close() == 0
+
+
+async def test_a_disk_that_fails_holds_up_nothing(tmp_path: Path) -> None:
+    class Broken(Spool):
+        """A disk that takes rows and gives none back."""
+
+        def read(self, most: int) -> list[UsageRow]:
+            raise OSError(5, "Input/output error")
+
+        def reject(self, rows: Iterable[UsageRow]) -> None:
+            raise OSError(5, "Input/output error")
+
+    table = Table()
+    table.refuses = {"bad"}
+    spool = Broken(tmp_path, "0")
+    await asyncio.to_thread(spool.append, [row("on disk")])
+    book = await ledger(table, spool)
+    book.record(row("bad"))
+    book.record(row("in memory"))
+    await until(table, 1)
+    assert set(table.rows) == {"in memory"}
+    await book.close(0.05)
+
+
+async def test_the_writer_outlives_errors_of_any_kind() -> None:
+    class Odd(Table):
+        async def insert(self, rows: Sequence[UsageRow]) -> None:
+            if self.away:
+                raise Unforeseen
+            await super().insert(rows)
+
+    table = Odd()
+    table.away = True
+    book = await ledger(table)
+    book.record(row("refused"))
+    await book.flush()
+    assert book.rejected == 1
+    table.away = False
+    book.record(row("taken"))
+    assert await book.flush()
+    assert set(table.rows) == {"taken"}
+    await book.close()
+
+
+class Unforeseen(Exception):
+    """Something that nobody has foreseen."""
