@@ -21,6 +21,7 @@ from apipod_proxy.upstream.providers import (
     openai,
     openai_compatible,
     openrouter,
+    simulator,
     together,
     vllm,
     xai,
@@ -47,6 +48,7 @@ PROVIDER_TYPES: Mapping[str, ProviderType] = MappingProxyType(
             vllm,
             azure_openai,
             openai_compatible,
+            simulator,
         )
     }
 )
