@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apipod_proxy.catalog.model import Snapshot, Strategy
-from apipod_proxy.errors import Kind, MissingCapability, NoCandidate, Unreachable, UpstreamStatus
+from apipod_proxy.errors import (
+    Kind,
+    MissingCapability,
+    NoCandidate,
+    Unreachable,
+    UpstreamStatus,
+)
 from apipod_proxy.route import router as router_module
 from apipod_proxy.route.capabilities import STREAMING, THINKING, TOOLS, VISION, Needs
 from apipod_proxy.route.classify import Action, Scope, Verdict, classify
