@@ -143,33 +143,34 @@ class Splitter:
     An event over the limit is passed on in pieces, so memory stays bounded and the client misses nothing.
     """
 
-    __slots__ = ("_held", "_limit", "_size", "_tail")
+    __slots__ = ("_limit", "_size", "_tail", "held")
 
     def __init__(self, limit: int = MAX_FRAME) -> None:
         self._limit = limit
-        self._held: list[bytes] = []
+        self.held: list[bytes] = []
+        """Pieces of the event that is not whole yet; empty between two events."""
         self._size = 0
         self._tail = b""
         """The last three bytes held: a boundary may begin in them."""
 
     def feed(self, data: bytes) -> bytes:
         """The whole events so far."""
-        if not self._held:
+        if not self.held:
             if data.endswith(b"\n\n"):
                 return data
             return self._hold(data, last_boundary(data))
         cut = last_boundary(self._tail + data) - len(self._tail)
         if cut <= 0:
             return self._hold(data, 0)
-        held = b"".join(self._held)
-        self._held.clear()
+        held = b"".join(self.held)
+        self.held.clear()
         self._size = 0
         return held + self._hold(data, cut)
 
     def eof(self) -> bytes:
         """What never became whole."""
-        rest = b"".join(self._held)
-        self._held.clear()
+        rest = b"".join(self.held)
+        self.held.clear()
         self._size = 0
         self._tail = b""
         return rest
@@ -177,7 +178,7 @@ class Splitter:
     def _hold(self, data: bytes, cut: int) -> bytes:
         rest = data[cut:]
         if rest:
-            self._held.append(rest)
+            self.held.append(rest)
             self._size += len(rest)
             self._tail = rest[-3:] if len(rest) >= 3 else (self._tail + rest)[-3:]
             if self._size > self._limit:

@@ -96,6 +96,7 @@ class Answer:
 
     @property
     def paused(self) -> bool:
+        """Whether the write buffer is full."""
         return bool(self._protocol.writing_paused)
 
     def close_after(self) -> None:
@@ -122,10 +123,15 @@ class Answer:
             )
         )
 
-    def write(self, data: bytes) -> None:
-        """Send ``data`` as one chunk; nothing happens once the client is gone."""
-        if data:
-            self._put(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+    def write(self, data: bytes) -> bool:
+        """Send ``data`` (not empty) as one chunk; says whether the client cannot keep up. Nothing happens once it is gone."""
+        transport = self._protocol.transport
+        # uvloop raises on a write to a closed transport, and this may be the middle of an upstream callback.
+        if transport is None or transport.is_closing():
+            return False
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        # The socket takes what a client that keeps up is sent, so its buffer is mostly empty, and asking that is one call in C.
+        return transport.get_write_buffer_size() > 0 and self._protocol.writing_paused
 
     def end(self) -> None:
         if not self._ended:
@@ -152,7 +158,6 @@ class Answer:
 
     def _put(self, data: bytes) -> None:
         transport = self._protocol.transport
-        # uvloop raises on a write to a closed transport, and this may be the middle of an upstream callback.
         if transport is not None and not transport.is_closing():
             transport.write(data)
 

@@ -68,11 +68,13 @@ class IdentityLens:
         return self._tap.usage
 
     def feed(self, data: bytes) -> bytes:
-        events = self._splitter.feed(data)
-        if not events:
-            return b""
+        # A read mostly holds whole events; that is seen here, because each call saved is a fiftieth of what an event costs.
+        if self._splitter.held or data[-2:] != b"\n\n":
+            data = self._splitter.feed(data)
+            if not data:
+                return b""
         tap = self._tap
-        out = tap.feed(events)
+        out = tap.feed(data)
         self.content = tap.content
         self.finished = tap.finished
         self.failure = tap.failure

@@ -25,7 +25,10 @@ class Client(Protocol):
         ...
 
     def begin_stream(self) -> None: ...
-    def write(self, data: bytes) -> None: ...
+    def write(self, data: bytes) -> bool:
+        """Whether the client cannot keep up."""
+        ...
+
     def end(self) -> None: ...
     def drained(self) -> Awaitable[None]: ...
     def abort(self) -> None: ...
@@ -54,10 +57,12 @@ class Outlet:
     """
 
     __slots__ = (
+        "_begun",
         "_client",
         "_drain",
         "_frames",
         "_loop",
+        "_now",
         "_ping_seconds",
         "_pinging",
         "_source",
@@ -73,6 +78,8 @@ class Outlet:
         self._client = client
         self._frames = frames
         self._loop = loop
+        self._now = loop.time
+        self._begun = False
         self._ping_seconds = ping_seconds if frames.ping else 0.0
         self._source: Source | None = None
         self._drain: asyncio.Task[None] | None = None
@@ -94,21 +101,25 @@ class Outlet:
         return self.winner is pump
 
     def write(self, data: bytes) -> None:
-        """Send whole events. The head goes out with the first ones."""
-        client = self._client
-        if not client.begun:
-            client.begin_stream()
-        client.write(data)
+        """Send whole events, not empty. The head goes out with the first ones."""
+        if not self._begun:
+            self._begin()
+        slow = self._client.write(data)
         self.sent += len(data)
-        self.wrote_at = self._loop.time()
-        if client.paused and self._drain is None and not client.gone:
+        self.wrote_at = self._now()
+        if slow and self._drain is None:
             self._slow_down()
+
+    def _begin(self) -> None:
+        self._begun = True
+        if not self._client.begun:
+            self._client.begin_stream()
 
     def finish(self) -> None:
         """End a whole answer."""
-        self._close()
-        if not self._client.begun:
-            self._client.begin_stream()
+        self.ended = True
+        self.close()
+        self._begin()
         self._client.end()
 
     def fail(self, error: ProxyError) -> None:
@@ -117,10 +128,6 @@ class Outlet:
             return
         self.write(self._frames.error(error))
         self.finish()
-
-    def _close(self) -> None:
-        self.ended = True
-        self.close()
 
     def close(self) -> None:
         """Stop the timers; called on every way out, also when the client has left."""

@@ -196,7 +196,8 @@ class StreamPump(Attempted):
         if self._buffer:
             out = b"".join(self._buffer) + out
             self._buffer.clear()
-        self._outlet.write(out)
+        if out:
+            self._outlet.write(out)
         if self._lens.finished:
             self._finish()
 
