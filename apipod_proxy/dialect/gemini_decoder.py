@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import orjson
 
 from apipod_proxy.dialect import IdMaker, ProtocolError, Truncated, provider_errors, usage
-from apipod_proxy.dialect.gemini_names import NAME, REASONS, finish_word
+from apipod_proxy.dialect.gemini_names import NAME, REASONS, finish_word, with_names
 from apipod_proxy.dialect.json_stream import ObjectReader
 from apipod_proxy.dialect.media_types import kind_of, standard_base64
 from apipod_proxy.dialect.sse import FrameReader
@@ -204,6 +204,7 @@ class Answer:
         self._started = False
         self._failed = False
         self._vertex = False
+        self._numbered = False
         self._usage: Json = None
         self._blocked: dict[str, Json] | None = None
         self._candidates: dict[int, _Candidate] = {}
@@ -233,6 +234,8 @@ class Answer:
         metadata = chunk.get("usageMetadata")
         if metadata and metadata != self._usage:
             self._usage = metadata
+            if self._numbered:
+                metadata = with_names(metadata)
             events.append(UsageReport(usage.from_gemini(metadata)))
 
     def close(self) -> list[Event]:
@@ -265,6 +268,7 @@ class Answer:
                     self._part(state, choice, part, events)
                     if self._unary:
                         state.kind = ""
+        self._numbered = self._numbered or isinstance(candidate.get("finishReason"), int)
         if word := finish_word(candidate.get("finishReason"), self._vertex):
             state.finish = word
         for key, value in candidate.items():

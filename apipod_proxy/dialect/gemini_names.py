@@ -101,6 +101,28 @@ def finish_word(value: Json, vertex: bool) -> str:
     return ""
 
 
+_MODALITIES = ("MODALITY_UNSPECIFIED", "TEXT", "IMAGE", "VIDEO", "AUDIO", "DOCUMENT")
+_TRAFFIC = ("TRAFFIC_TYPE_UNSPECIFIED", "ON_DEMAND", "PROVISIONED_THROUGHPUT")
+
+
+def with_names(metadata: dict[str, Json]) -> dict[str, Json]:
+    """``usageMetadata`` with its numbered enums by name: SDKs fail on the numbers, which some clients of Vertex ask for."""
+    out = dict(metadata)
+    if isinstance(traffic := out.get("trafficType"), int):
+        out["trafficType"] = _TRAFFIC[traffic] if traffic < len(_TRAFFIC) else _TRAFFIC[0]
+    for key, details in metadata.items():
+        if key.endswith("TokensDetails") and isinstance(details, list):
+            out[key] = [_with_modality(item) if isinstance(item, dict) else item for item in details]
+    return out
+
+
+def _with_modality(item: dict[str, Json]) -> dict[str, Json]:
+    number = item.get("modality")
+    if not isinstance(number, int):
+        return item
+    return {**item, "modality": _MODALITIES[number] if number < len(_MODALITIES) else _MODALITIES[0]}
+
+
 STATUSES: Mapping[Kind, str] = {
     Kind.INVALID_REQUEST: "INVALID_ARGUMENT",
     Kind.TOO_LARGE: "INVALID_ARGUMENT",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from apipod_proxy.dialect.schema_merge import Json, Node, described, merge, noted, text_of
+from apipod_proxy.dialect.schema_merge import Json, Node, described, merge, noted, sane, text_of
 
 MAX_NODES = 20_000
 """A schema that grows beyond this when its references are inlined is refused: doubling definitions grow without end."""
@@ -99,6 +99,7 @@ class _Rewriter:
             return {"type": "STRING", "nullable": True, "description": "Never present."}
         if not isinstance(schema, dict):
             return _any_value([])
+        schema = sane(schema)
         if self.depth >= MAX_DEPTH:
             return {"type": "OBJECT", "description": "Nested deeper than can be described."}
         self.depth += 1
@@ -383,7 +384,7 @@ def _fill_enum(values: list[Json], node: Node, notes: list[str]) -> None:
         if "" in values:
             notes.append("May be empty." if filled else "Always empty.")
         return
-    if node["type"] in ("INTEGER", "NUMBER") and values:
+    if values and all(type(value) in (int, float) for value in values):
         node.setdefault("minimum", min(values))
         node.setdefault("maximum", max(values))
     if len(values) == 1:

@@ -218,7 +218,10 @@ def response_object(head: Object, info: AnswerInfo, status: str, output: list[Ob
     reasoning = call.reasoning if call else None
     choice = call.tool_choice if call else None
     response: Object = {
+        "id": None,
         "object": "response",
+        "created_at": None,
+        "status": status,
         "background": False,
         "error": None,
         "incomplete_details": None,

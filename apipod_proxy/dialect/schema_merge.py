@@ -30,6 +30,40 @@ def noted(schema: Node, *notes: str) -> Node:
     return {**schema, **described(schema, list(notes))}
 
 
+SHAPES: Mapping[str, tuple[type, ...]] = {
+    "type": (str, list),
+    "properties": (dict,),
+    "patternProperties": (dict,),
+    "$defs": (dict,),
+    "definitions": (dict,),
+    "required": (list,),
+    "enum": (list,),
+    "items": (dict, list, bool),
+    "prefixItems": (list,),
+    "anyOf": (list,),
+    "oneOf": (list,),
+    "allOf": (list,),
+    "description": (str,),
+    "minimum": (int, float),
+    "maximum": (int, float),
+    "minLength": (int,),
+    "maxLength": (int,),
+    "minItems": (int,),
+    "maxItems": (int,),
+    "minProperties": (int,),
+    "maxProperties": (int,),
+}
+
+
+def sane(schema: Node) -> Node:
+    """The schema without keywords whose value is of no allowed type: they mean nothing."""
+    if all(key not in SHAPES or isinstance(value, SHAPES[key]) for key, value in schema.items()):
+        return schema
+    return {
+        key: value for key, value in schema.items() if key not in SHAPES or isinstance(value, SHAPES[key])
+    }
+
+
 def merge(left: Json, right: Json) -> Json:
     """One schema that says what both say."""
     if left is True or left == {}:
@@ -38,7 +72,7 @@ def merge(left: Json, right: Json) -> Json:
         return left
     if not isinstance(left, dict) or not isinstance(right, dict):
         return False
-    out = dict(left)
+    out, right = dict(sane(left)), sane(right)
     for key, value in right.items():
         if key not in out or out[key] == value:
             out[key] = value
