@@ -69,7 +69,7 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_now",
         "_parser",
-        "_transport",
+        "transport",
         "_write_paused",
         "expires",
         "held",
@@ -92,7 +92,7 @@ class Connection(asyncio.Protocol):
         "_timer",
     )  # fmt: skip
 
-    _transport: asyncio.Transport
+    transport: asyncio.Transport
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
@@ -132,7 +132,7 @@ class Connection(asyncio.Protocol):
 
     def start(self, call: Call) -> bool:
         """Write the request of ``call``. False when the connection turns out to be closed: nothing was sent then."""
-        transport = self._transport
+        transport = self.transport
         if transport.is_closing():
             return False
         head, body = call.head, call.body
@@ -177,23 +177,23 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._write_paused = False
         self._last = self._now()
-        if self._rest is not None and not self._transport.is_closing():
-            self._write_rest(self._transport)
+        if self._rest is not None and not self.transport.is_closing():
+            self._write_rest(self.transport)
 
     def pause(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.pause_reading()
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
 
     def resume(self) -> None:
         self._last = self._now()
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
 
     # The answer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are of no class of asyncio's.
-        self._transport = cast(asyncio.Transport, transport)
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         if self._call is None:
@@ -337,7 +337,7 @@ class Connection(asyncio.Protocol):
         assert receiver is not None
         call.receiver = call.connection = self._call = self._inflater = None
         self._sink = _ignore
-        transport = self._transport
+        transport = self.transport
         if not self.served and self._lane.endpoint.tls:
             self._lane.remember(transport)
         # An answer that came before the request was taken whole leaves the connection in the middle of it.
@@ -357,7 +357,7 @@ class Connection(asyncio.Protocol):
         """Close at once, whatever is under way; the receiver hears nothing."""
         self._call = self._inflater = None
         self._sink = _ignore
-        self._transport.abort()
+        self.transport.abort()
         self._leave()
 
     def _leave(self) -> None:
