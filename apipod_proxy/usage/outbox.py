@@ -118,7 +118,7 @@ class Ledger:
     async def close(self, seconds: float = 10.0) -> int:
         """Stores what is left, within ``seconds``, and spools the rest; how many rows are on disk or lost."""
         if self._task is not None:
-            if not self.failing:
+            if not self.failing or self._spool is None:
                 await self.flush(seconds)
             self._task.cancel()
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -38,7 +39,8 @@ class Spool:
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
-        self._path = folder / f"{name}-{os.getpid()}{SUFFIX}"
+        # Replicas may share a folder, and in containers they have the same process id.
+        self._path = folder / f"{name}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
         self._files: list[_File] = []
         self._taken: tuple[int, int] = (0, 0)
         self.rows = 0

@@ -25,7 +25,7 @@ from tests.route.build import Clock, model, names, pool, provider, route, router
 
 def serve(draws: Router, clock: Clock, fails: Callable[[Candidate], UpstreamError | None]) -> list[str]:
     """One request as the gateway serves it: the outcome of each attempt."""
-    attempts = []
+    attempts: list[str] = []
     for candidate in draws.candidates("pro", "x"):
         error = fails(candidate)
         if error is None:

@@ -276,5 +276,49 @@ async def test_the_writer_outlives_errors_of_any_kind() -> None:
     await book.close()
 
 
+async def test_a_full_disk_keeps_rows_in_memory(tmp_path: Path) -> None:
+    class Full(Spool):
+        """A disk that takes nothing."""
+
+        def append(self, rows: Iterable[UsageRow]) -> None:
+            if list(rows):
+                raise OSError(28, "No space left on device")
+
+    table = Table()
+    table.away = True
+    book = await ledger(table, Full(tmp_path, "0"), QUICK._replace(spill=5))
+    for entry in rows(30):
+        book.record(entry)
+    assert not await book.flush(0.05)
+    assert book.depth == 30
+    table.away = False
+    await until(table, 30)
+    table.away = True
+    book.record(row("late"))
+    assert await book.close(0.05) == 1
+
+
+async def test_a_broken_spool_does_not_end_the_writer(tmp_path: Path) -> None:
+    class Odd(Spool):
+        """A queue with a fault of its own."""
+
+        broken = True
+
+        def read(self, most: int) -> list[UsageRow]:
+            if self.broken:
+                raise Unforeseen
+            return super().read(most)
+
+    table = Table()
+    spool = Odd(tmp_path, "0")
+    await asyncio.to_thread(spool.append, [row("on disk")])
+    book = await ledger(table, spool)
+    book.record(row("in memory"))
+    assert not await book.flush(0.05)
+    spool.broken = False
+    await until(table, 2)
+    assert await book.close() == 0
+
+
 class Unforeseen(Exception):
     """Something that nobody has foreseen."""

@@ -86,9 +86,8 @@ def test_lines_that_are_no_rows_are_skipped(tmp_path: Path) -> None:
 
 
 def test_a_line_that_a_crash_has_cut_does_not_spoil_the_next(tmp_path: Path) -> None:
-    path = tmp_path / f"0-{os.getpid()}{SUFFIX}"
-    path.write_bytes(row("cut").as_json()[:50])
     spool = Spool(tmp_path, "0")
+    spool._path.write_bytes(row("cut").as_json()[:50])
     spool.open()
     spool.append([row("whole")])
     assert ids(spool) == ["whole"]
