@@ -141,9 +141,10 @@ class MemoryLimits:
             found.load(row.value, row.at)
 
     def snapshot(self) -> list[Row]:
-        rows = []
+        now, rows = self.now(), []
         for identity, owner in self._cells.items():
-            saved = owner.save()
+            # Most counters rest: a bucket that is full again, a window of yesterday.
+            saved = None if owner.rests(now) else owner.save()
             if saved is not None:
                 rows.append(Row(*identity, *saved))
         return rows

@@ -224,11 +224,16 @@ class Lines:
         admission = await self._admit(None, half, waiter.tokens)
         if admission.refusal is not None:
             return admission.refusal, self._delay(admission.refusal)
+        if pacer is not None:
+            try:
+                await pacer.limiter.acquire()
+            except asyncio.CancelledError:
+                _give_back(admission)
+                raise
         if waiter.future.done():
+            # Gone while the back end was asked.
             _give_back(admission)
         else:
-            if pacer is not None:
-                await pacer.limiter.acquire()
             waiter.future.set_result(Waited(index, admission))
         return None, 0.0
 

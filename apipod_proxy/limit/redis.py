@@ -45,6 +45,8 @@ RENEW = 20.0
 GATHER = 0.004
 """Seconds for which settlements are gathered."""
 MOST_UNANSWERED = 1000
+REMEMBERED = 100.0
+"""Seconds for which a batch may be sent again: Redis knows its name for a little longer."""
 POLL = 0.02
 """Seconds after which who waits looks whether another process has made room."""
 
@@ -107,7 +109,8 @@ class RedisLimits:
         self._live: dict[RedisLease, float] = {}
         """Leases of what is under way, the one renewed longest ago first."""
         self._settlements = Settlements()
-        self._unanswered: dict[bytes, Call] = {}
+        self._unanswered: dict[bytes, tuple[Call, float]] = {}
+        """Batches by name, and when each was first sent."""
         self._delivery: asyncio.TimerHandle | None = None
         self._delivered = asyncio.Event()
         self._seeds: list[Row] = []
@@ -160,6 +163,8 @@ class RedisLimits:
             reply = await ask(wire, call, partial(self._late, caller, candidate, identity, tokens))
         except AWAY as exc:
             link.lose(exc, wire)
+            if isinstance(exc, ConnectionError):
+                self._disown(caller, candidate, identity)
             return self._admit_here(caller, candidate, tokens)
         return self._heard(caller, candidate, identity, tokens, reply)
 
@@ -216,6 +221,15 @@ class RedisLimits:
             for lease in (admission.caller, admission.candidate):
                 if lease is not None:
                     lease.settle(None, sent=False)
+        elif isinstance(reply, ConnectionError):
+            self._disown(caller, candidate, identity)
+
+    def _disown(self, caller: RedisHalf | None, candidate: RedisHalf | None, identity: bytes) -> None:
+        """Nobody will ever know whether it was admitted: should it be under way, it must not be for the minute that a lease lives."""
+        for half in (caller, candidate):
+            for owner in half.entries if half is not None else ():
+                if owner.kind == b"g":
+                    self._settlements.end(owner, identity)
 
     def _admit_here(self, caller: RedisHalf | None, candidate: RedisHalf | None, tokens: int) -> Admission:
         first: RedisLease | None = None
@@ -295,10 +309,11 @@ class RedisLimits:
             self._send_batch(wire, b"%b.%d" % (name, number), call)
 
     def _send_batch(self, wire: Wire, name: bytes, call: Call, verb: bytes = BY_DIGEST) -> None:
-        self._unanswered[name] = call
-        if len(self._unanswered) > MOST_UNANSWERED:
-            # Ends of leases are made good by their expiry; what else is lost is the differences of a few milliseconds' requests.
-            del self._unanswered[next(iter(self._unanswered))]
+        if name not in self._unanswered:
+            self._unanswered[name] = (call, asyncio.get_running_loop().time())
+            if len(self._unanswered) > MOST_UNANSWERED:
+                # Ends of leases are made good by their expiry; what else is lost is the corrections of a few milliseconds.
+                del self._unanswered[next(iter(self._unanswered))]
         wire.post(call.encode(verb), partial(self._answered, wire, name, call))
 
     def _answered(self, wire: Wire, name: bytes, call: Call, reply: object) -> None:
@@ -391,8 +406,12 @@ class RedisLimits:
         self._sow()
         wire = self._link.wire
         assert wire is not None
-        for name, call in list(self._unanswered.items()):
-            self._send_batch(wire, name, call)
+        oldest = asyncio.get_running_loop().time() - REMEMBERED
+        for name, (call, sent) in list(self._unanswered.items()):
+            if sent > oldest:
+                self._send_batch(wire, name, call)
+            else:
+                del self._unanswered[name]
         self._deliver()
 
     def _renew(self, everything: bool = False) -> None:

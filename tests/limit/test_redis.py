@@ -243,6 +243,195 @@ async def test_flushed_data_are_noticed(own_redis: OwnRedis, monkeypatch: pytest
         assert await admitted(limits, half, 20) == 5, "leases of what runs are there again"
 
 
+async def test_a_settlement_whose_answer_was_lost_counts_once(
+    own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "STUCK", 0.05)
+    async with opened(RedisLimits(own_redis.url)) as limits:
+        half = limits.half([Counter("key", "k", "tpd", 1000, 1000), Counter("key", "k", "concurrency", 9, 9)])
+        leases = [(await limits.admit(half, None, 100)).caller for _ in range(3)]
+        own_redis.hold_up()
+        for lease in leases:
+            assert lease is not None
+            lease.settle(10, sent=True)
+        await asyncio.sleep(0.02)
+        assert not limits.status(), "the batch is on its way, and nobody has noticed yet"
+        assert (await limits.admit(half, None, 0)).caller is not None
+        wire = limits._link.wire
+        assert wire is not None
+        await until(lambda: wire.closed)
+        own_redis.go_on()
+        await until(partial(well, limits))
+        await limits.flush()
+        assert await admitted(limits, half, 1) == 1
+        assert [level.remaining for level in limits.levels(half)] == [970, 7]
+
+
+@pytest.mark.parametrize(("remembered", "left"), [(100.0, 90), (0.0, 0)])
+async def test_a_batch_is_sent_again_while_redis_remembers_its_name(
+    own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch, remembered: float, left: int
+) -> None:
+    monkeypatch.setattr("apipod_proxy.limit.redis.REMEMBERED", remembered)
+    async with opened(RedisLimits(own_redis.url)) as limits:
+        half = only(limits, "tpd", 100)
+        lease = (await limits.admit(half, None, 100)).caller
+        assert lease is not None
+        await own_redis.command("CLIENT", "PAUSE", "60000", "WRITE")
+        lease.settle(10, sent=True)
+        await asyncio.sleep(0.02)
+        await own_redis.command("CLIENT", "KILL", "TYPE", "normal")
+        await until(lambda: not well(limits))
+        await own_redis.command("CLIENT", "UNPAUSE")
+        await until(partial(well, limits))
+        await limits.flush()
+        await limits.admit(half, None, 0)
+        assert limits.levels(half)[0].remaining == left
+
+
+async def test_only_so_many_batches_are_kept(own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apipod_proxy.limit.redis.MOST_UNANSWERED", 2)
+    async with opened(RedisLimits(own_redis.url)) as limits:
+        half = only(limits, "rpd", 100)
+        leases = [(await limits.admit(half, None, 0)).caller for _ in range(5)]
+        own_redis.hold_up()
+        for lease in leases:
+            assert lease is not None
+            lease.settle(None, sent=False)
+            limits._deliver()
+        await limits.flush(patience=0.02)
+        assert len(limits._unanswered) == 2
+        own_redis.go_on()
+        await limits.flush()
+        assert not limits._unanswered
+
+
+async def test_both_halves_are_kept_here_while_redis_is_away(own_redis: OwnRedis) -> None:
+    await own_redis.stop()
+    async with opened(RedisLimits(own_redis.url), well=False) as limits:
+        caller = limits.half([Counter("key", "k", "rpd", 4, 4), Counter("key", "k", "tpd", 100, 100)])
+        candidate = limits.half([Counter("model", "m", "concurrency", 1, 1)])
+        first = await limits.admit(caller, candidate, 60)
+        assert first.refused == ""
+        second = await limits.admit(caller, candidate, 10)
+        assert second.refused == "candidate"
+        assert second.refusal is not None
+        assert second.refusal.counter == Counter("model", "m", "concurrency", 1, 1)
+        assert (await limits.admit(caller, candidate, 50)).refused == "caller"
+        assert first.caller is not None
+        assert first.candidate is not None
+        assert second.caller is not None
+        first.caller.settle(20, sent=True)
+        first.candidate.settle(20, sent=True)
+        second.caller.settle(None, sent=False)
+        assert [level.remaining for level in limits.levels(caller)] == [3, 80]
+        assert [level.remaining for level in limits.levels(candidate)] == [1]
+        limits.seed([Row("key", "other", "rpd", 3, int(time.time() * 1000))])
+        await own_redis.start()
+        await until(partial(well, limits))
+        assert (await limits.admit(caller, candidate, 0)).refused == ""
+        assert [level.remaining for level in limits.levels(caller)] == [2, 80]
+        assert await admitted(limits, limits.half([Counter("key", "other", "rpd", 4, 4)]), 3) == 1
+        assert limits.snapshot() == []
+
+
+async def test_what_was_taken_here_and_ends_later_is_settled_in_redis(own_redis: OwnRedis) -> None:
+    await own_redis.stop()
+    async with opened(RedisLimits(own_redis.url), well=False) as limits:
+        half = limits.half([Counter("key", "k", "tpd", 100, 100), Counter("key", "k", "concurrency", 3, 3)])
+        lease = (await limits.admit(half, None, 60)).caller
+        await own_redis.start()
+        await until(partial(well, limits))
+        await limits.admit(half, None, 0)
+        assert [level.remaining for level in limits.levels(half)] == [40, 1]
+        assert lease is not None
+        lease.settle(10, sent=True)
+        await limits.flush()
+        await limits.admit(half, None, 0)
+        assert [level.remaining for level in limits.levels(half)] == [90, 1]
+
+
+async def test_what_ended_a_moment_ago_refuses_nobody(redis_url: str, redis_prefix: str) -> None:
+    async with opened(RedisLimits(redis_url, prefix=redis_prefix)) as limits:
+        caller = limits.half([Counter("key", "k", "concurrency", 1, 1), Counter("key", "k", "rpd", 9, 9)])
+        candidate = limits.half([Counter("model", "m", "concurrency", 1, 1)])
+        for _ in range(3):
+            admission = await limits.admit(caller, candidate, 0)
+            assert admission.refused == ""
+            for lease in (admission.caller, admission.candidate):
+                assert lease is not None
+                lease.settle(None, sent=True)
+        running = (await limits.admit(None, candidate, 0)).candidate
+        assert running is not None
+        running.settle(None, sent=True)
+        admission = await limits.admit(caller, candidate, 0)
+        assert admission.refused == ""
+        assert limits.levels(caller)[1].remaining == 5
+
+
+async def test_a_client_that_leaves_before_the_second_look_takes_nothing_with_it(
+    redis_url: str, redis_prefix: str
+) -> None:
+    async with opened(RedisLimits(redis_url, prefix=redis_prefix)) as limits:
+        caller, candidate = limits.half([Counter("key", "k", "rpd", 9, 9)]), only(limits, "concurrency", 1)
+        for steps in range(12):
+            running = (await limits.admit(None, candidate, 0)).candidate
+            assert running is not None
+            task = asyncio.create_task(limits.admit(caller, candidate, 0))
+            running.settle(None, sent=True)
+            for _ in range(steps):
+                await asyncio.sleep(0.0002)
+            task.cancel()
+            try:
+                admission = await task
+            except asyncio.CancelledError:
+                pass  # left in time
+            else:
+                for lease in (admission.caller, admission.candidate):
+                    assert lease is not None
+                    lease.settle(None, sent=False)
+            await asyncio.sleep(0.005)
+            await limits.flush()
+        await limits.admit(caller, candidate, 0)
+        assert limits.levels(caller)[0].remaining == 8
+        assert limits.levels(candidate)[0].remaining == 0
+
+
+async def test_thousands_of_leases_are_renewed_in_parts(redis_url: str, redis_prefix: str) -> None:
+    clock = Clock()
+    async with opened(RedisLimits(redis_url, prefix=redis_prefix, clock=clock, own_time=False)) as limits:
+        half = only(limits, "concurrency", 2000)
+        assert await admitted(limits, half, 1200) == 1200
+        clock.now += 50
+        limits._renew(everything=True)
+        limits._renew()
+        clock.now += 50
+        assert await admitted(limits, half, 900) == 800
+
+
+async def test_a_renewal_that_is_refused_is_noticed(own_redis: OwnRedis) -> None:
+    async with opened(RedisLimits(own_redis.url)) as limits:
+        assert await admitted(limits, only(limits, "concurrency", 9), 1) == 1
+        await own_redis.command("CONFIG", "SET", "maxmemory", "1")
+        limits._renew(everything=True)
+        await until(lambda: "Redis refuses (OOM" in limits.status())
+        await own_redis.command("CONFIG", "SET", "maxmemory", "0")
+        await until(partial(well, limits))
+
+
+async def test_levels_of_windows_that_are_over_start_anew(redis_url: str, redis_prefix: str) -> None:
+    clock = Clock()
+    async with opened(RedisLimits(redis_url, prefix=redis_prefix, clock=clock, own_time=False)) as limits:
+        half = limits.half(
+            [Counter("key", "k", "rpd", 9, 9), Counter("key", "k", "tokens_per_month", 90, 90)]
+        )
+        await limits.admit(half, None, 30)
+        assert [level.remaining for level in limits.levels(half)] == [8, 60]
+        clock.now += 86_400
+        assert [level.remaining for level in limits.levels(half)] == [9, 60]
+        clock.now += 31 * 86_400
+        assert [level.remaining for level in limits.levels(half)] == [9, 90]
+
+
 async def hammer(
     limits: RedisLimits, half: Half, stop: asyncio.Event, seen: list[tuple[float, bool]]
 ) -> None:
