@@ -36,5 +36,20 @@ UPDATE api_keys SET deleted = 1, version = :version WHERE digest = :digest;
 -- name: revoke_key(digest, revoked_at, version)!
 UPDATE api_keys SET revoked_at = :revoked_at, version = :version WHERE digest = :digest AND revoked_at IS NULL;
 
--- name: expire_key(digest, expires_at, version)!
-UPDATE api_keys SET expires_at = :expires_at, version = :version WHERE digest = :digest;
+-- name: find_user(name)^
+SELECT users.id, users.name, subscriptions.name, users.role, users.limits, users.active, users.expires_at, users.source, users.deleted
+FROM users LEFT JOIN subscriptions ON subscriptions.id = users.subscription_id
+WHERE users.name = :name;
+
+-- name: find_subscription(name)^
+SELECT id FROM subscriptions WHERE name = :name;
+
+-- name: find_keys(what, digest)
+-- By id, by the key itself, by what is shown of it, or by name.
+SELECT api_keys.id, users.name, api_keys.name, api_keys.digest, api_keys.prefix, api_keys.limits, api_keys.allowed_models,
+    api_keys.allowed_providers, api_keys.active, api_keys.revoked_at, api_keys.expires_at, api_keys.created_at, api_keys.source,
+    api_keys.deleted
+FROM api_keys JOIN users ON users.id = api_keys.user_id
+WHERE api_keys.deleted = 0
+    AND (api_keys.id = :what OR api_keys.digest = :digest OR api_keys.prefix = :what OR api_keys.name = :what)
+ORDER BY api_keys.created_at, api_keys.id;

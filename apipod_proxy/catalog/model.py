@@ -19,6 +19,8 @@ class Limit(NamedTuple):
 
 LIMIT_KINDS = ("rpm", "rph", "rpd", "tpm", "tpd", "requests_per_month", "tokens_per_month", "concurrency")
 
+CAPABILITIES = ("tools", "vision", "audio", "documents", "thinking", "structured_output", "streaming")
+
 LimitTable = Mapping[str, Limit]
 NO_LIMITS: LimitTable = MappingProxyType({})
 """Kind (one of LIMIT_KINDS) → Limit; an absent kind is unlimited."""

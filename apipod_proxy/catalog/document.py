@@ -1,0 +1,425 @@
+"""A catalog file as data: what it says, checked field by field."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from apipod_proxy.catalog.fields import Mistakes, Table, did_you_mean
+from apipod_proxy.catalog.model import (
+    CAPABILITIES,
+    Account,
+    ApiKey,
+    Breaker,
+    LimitTable,
+    Model,
+    PoolSize,
+    Price,
+    Provider,
+    Retries,
+    Role,
+    Route,
+    Source,
+    Strategy,
+    Subscription,
+    Target,
+    Timeouts,
+    User,
+    key_digest,
+    key_prefix,
+    no_limits,
+)
+from apipod_proxy.catalog.references import Unset, sole_name
+from apipod_proxy.catalog.vault import MARK, NotOurs, Vault
+from apipod_proxy.catalog.yaml_file import YamlMistake, parse_yaml
+
+TOP = ("limits", "providers", "models", "subscriptions", "users")
+PROVIDER = (
+    *(
+        "type",
+        "base_url",
+        "api_key",
+        "accounts",
+        "timeouts",
+        "retries",
+        "breaker",
+        "pool",
+        "headers",
+        "options",
+    ),
+    *("limits", "active", "source"),
+)
+ACCOUNT = ("name", "api_key", "weight", "limits", "active")
+MODEL = (
+    *("provider", "upstream_model", "limits", "price", "capabilities", "context_window", "max_output"),
+    *("active", "source"),
+)
+PRICE = ("input", "output", "cached_input", "cache_write", "reasoning")
+SUBSCRIPTION = ("limits", "user_limits", "routes", "active", "source")
+ROUTE = ("strategy", "targets", "max_wait", "hedge")
+TARGET = ("model", "provider", "weight", "priority")
+USER = ("subscription", "role", "limits", "keys", "active", "expires_at", "source")
+KEY = (
+    *("key", "sha256", "prefix", "name", "limits", "allowed_models", "allowed_providers", "active"),
+    *("expires_at", "source"),
+)
+
+DEFAULT_ACCOUNT = "default"
+"""The name of the one account of a provider that has an ``api_key`` in place of ``accounts``."""
+
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FRAMING = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade"}
+)
+
+
+class CatalogMistakes(Exception):
+    """The file cannot be applied; ``lines`` are its mistakes, one each."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(lines)
+        self.lines = lines
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+@dataclass(slots=True)
+class Document:
+    """Everything by name (keys by digest), without ids. ``name`` is the file's, for messages.
+
+    ``unset``: accounts, as (provider, name), whose key refers to something that is not in the environment, and what is wrong about it.
+    """
+
+    name: str
+    limits: LimitTable = field(default_factory=no_limits)
+    providers: dict[str, Provider] = field(default_factory=dict)
+    models: dict[str, Model] = field(default_factory=dict)
+    subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    users: dict[str, User] = field(default_factory=dict)
+    keys: dict[bytes, ApiKey] = field(default_factory=dict)
+    unset: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+def read_document(
+    text: str, name: str, vault: Vault, provider_types: Mapping[str, str] | None = None
+) -> Document:
+    """The catalog in ``text``; raises CatalogMistakes with all of them.
+
+    ``provider_types``: the types there are, each with the base URL that it has by default ("": it has none); None allows any.
+    """
+    try:
+        node = parse_yaml(text)
+    except YamlMistake as exc:
+        raise CatalogMistakes([f"{name}: {exc}"]) from exc
+    mistakes = Mistakes()
+    top = Table(node, "", TOP, vault.environment, mistakes)
+    reader = _Reader(Document(name), vault, mistakes, provider_types)
+    reader.read(top)
+    if mistakes.lines:
+        raise CatalogMistakes([f"{name}: {line}" for line in mistakes.lines])
+    return reader.document
+
+
+class _Reader:
+    def __init__(
+        self, document: Document, vault: Vault, mistakes: Mistakes, provider_types: Mapping[str, str] | None
+    ) -> None:
+        self.document = document
+        self._vault = vault
+        self._mistakes = mistakes
+        self._provider_types = provider_types
+
+    def read(self, top: Table) -> None:
+        document = self.document
+        document.limits = top.limits()
+        for name, table in top.table("providers", None).tables(PROVIDER):
+            document.providers[name] = self._provider(name, table)
+        for name, table in top.table("models", None).tables(MODEL):
+            document.models[name] = self._model(name, table)
+        for name, table in top.table("subscriptions", None).tables(SUBSCRIPTION):
+            document.subscriptions[name] = self._subscription(name, table)
+        for name, table in top.table("users", None).tables(USER):
+            document.users[name] = self._user(name, table)
+
+    # Providers
+
+    def _provider(self, name: str, table: Table) -> Provider:
+        if "/" in name:
+            self._mistakes.add(table.path, "a provider's name holds no '/'")
+        kind = self._type(table)
+        default_url = (self._provider_types or {}).get(kind)
+        base_url = self._base_url(table)
+        if default_url == "" and not base_url and "base_url" not in table:
+            table.mistake("base_url", f"found nothing; allowed: a URL (the type {kind} has none of its own)")
+        timeouts = table.table("timeouts", Timeouts._fields)
+        retries = table.table("retries", Retries._fields)
+        breaker = table.table("breaker", Breaker._fields)
+        pool = table.table("pool", PoolSize._fields)
+        return Provider(
+            id="",
+            name=name,
+            type=kind,
+            base_url=base_url,
+            accounts=self._accounts(name, table),
+            timeouts=Timeouts(
+                *(
+                    timeouts.number(part, default, high=86400, above=True)
+                    for part, default in Timeouts()._asdict().items()
+                )
+            ),
+            retries=Retries(
+                _whole(retries, "attempts", Retries().attempts, 1, 100),
+                retries.number("base", Retries().base, high=3600),
+                retries.number("max", Retries().max, high=3600),
+            ),
+            breaker=Breaker(
+                _whole(breaker, "failures", Breaker().failures, 1),
+                breaker.number("open", Breaker().open, high=86400),
+            ),
+            pool=PoolSize(
+                _whole(pool, "max_connections", PoolSize().max_connections, 1, 1_000_000),
+                pool.number("keepalive", PoolSize().keepalive, high=86400),
+            ),
+            headers=self._headers(table),
+            options=table.strings("options"),
+            limits=table.limits(),
+            active=table.boolean("active", True),
+            source=table.choice("source", Source.FILE),
+        )
+
+    def _type(self, table: Table) -> str:
+        types = self._provider_types
+        kind = table.required("type", "a provider type" if types is None else ", ".join(types))
+        if kind and types is not None and kind not in types:
+            table.mistake("type", f"found {kind!r}; {did_you_mean(kind, types)}allowed: {', '.join(types)}")
+        return kind
+
+    def _base_url(self, table: Table) -> str:
+        url = table.text("base_url").rstrip("/")
+        if url:
+            try:
+                parts = urlsplit(url)
+                good = (
+                    parts.scheme in ("http", "https")
+                    and parts.hostname
+                    and not parts.query
+                    and not parts.fragment
+                )
+                _ = parts.port
+            except ValueError:
+                good = False
+            if not good or " " in url:
+                table.mistake("base_url", f"found {url!r}; allowed: http(s)://host[:port][/path]")
+            elif parts.username or parts.password:
+                table.mistake("base_url", "found a URL with a user or password; allowed: the key as api_key")
+        return url
+
+    def _headers(self, table: Table) -> dict[str, str]:
+        headers = table.strings("headers")
+        for name in headers:
+            if not _HEADER.fullmatch(name) or name.lower() in _FRAMING:
+                table.mistake(
+                    "headers", f"found {name!r}; allowed: names of headers, but {', '.join(sorted(_FRAMING))}"
+                )
+        return headers
+
+    def _accounts(self, provider: str, table: Table) -> tuple[Account, ...]:
+        if "accounts" not in table:
+            if "accounts" in list(table):
+                return ()
+            key, origin = self._secret(table, provider, DEFAULT_ACCOUNT)
+            return (Account("", provider, DEFAULT_ACCOUNT, key, origin=origin),)
+        if "api_key" in table:
+            table.mistake("api_key", "found beside accounts; allowed: one of both")
+        accounts: dict[str, Account] = {}
+        for place, entry in enumerate(table.items("accounts", ACCOUNT)):
+            name = entry.text("name", DEFAULT_ACCOUNT if place == 0 else f"{DEFAULT_ACCOUNT}-{place + 1}")
+            if name in accounts:
+                entry.mistake("name", f"found {name!r} again; allowed: each name once")
+            if not name or "/" in name:
+                entry.mistake("name", f"found {name!r}; allowed: a name without '/'")
+            key, origin = self._secret(entry, provider, name)
+            accounts[name] = Account(
+                id="",
+                provider=provider,
+                name=name,
+                api_key=key,
+                weight=entry.number("weight", 1),
+                limits=entry.limits(),
+                active=entry.boolean("active", True),
+                origin=origin,
+            )
+        return tuple(accounts.values())
+
+    def _secret(self, table: Table, provider: str, account: str) -> tuple[str, str]:
+        """The key and where it came from."""
+        node = table.raw("api_key")
+        name = sole_name(node) if isinstance(node, str) else None
+        if name is not None:
+            # Read anew at each start. What is more than a name (a default, a text around it) may be a secret itself, and is not kept.
+            value = self._vault.environment.get(name, "").strip()
+            if value:
+                return value, f"${{{name}}}"
+            if node == f"${{{name}}}":
+                # Not yet a mistake: the database may know this key from when it was set.
+                self.document.unset[provider, account] = f"{table.at('api_key')}: {Unset(name)}"
+                return "", str(node)
+        text = table.text("api_key", secret=True).strip()
+        if text.startswith(MARK):
+            try:
+                return self._vault.decrypt(text), ""
+            except NotOurs as exc:
+                table.mistake("api_key", f"found an encrypted key, but {exc}; allowed: the key, or ${{NAME}}")
+        return text, ""
+
+    # Models
+
+    def _model(self, name: str, table: Table) -> Model:
+        if "*" in name:
+            self._mistakes.add(
+                table.path, "a model's name holds no '*'; stars stand in the routes of a subscription"
+            )
+        return Model(
+            id="",
+            name=name,
+            provider=table.required("provider", "the name of a provider"),
+            upstream_model=table.text("upstream_model") or name,
+            limits=table.limits(),
+            price=self._price(table),
+            capabilities=table.names("capabilities", CAPABILITIES),
+            context_window=table.whole("context_window", 1),
+            max_output=table.whole("max_output", 1),
+            active=table.boolean("active", True),
+            source=table.choice("source", Source.FILE),
+        )
+
+    def _price(self, table: Table) -> Price | None:
+        if "price" not in table:
+            return None
+        entry = table.table("price", PRICE)
+        for name in ("input", "output"):
+            if name not in entry:
+                entry.mistake(name, "found nothing; allowed: USD per million tokens")
+        return Price(
+            **{name: round(entry.number(name, 0, high=1e6) * 1000) for name in PRICE if name in entry}
+        )
+
+    # Subscriptions
+
+    def _subscription(self, name: str, table: Table) -> Subscription:
+        routes = {
+            requested: self._route(requested, entry)
+            for requested, entry in table.table("routes", None).tables(ROUTE)
+        }
+        return Subscription(
+            id="",
+            name=name,
+            routes=routes,
+            limits=table.limits(),
+            user_limits=table.limits("user_limits"),
+            active=table.boolean("active", True),
+            source=table.choice("source", Source.FILE),
+        )
+
+    def _route(self, requested: str, table: Table) -> Route:
+        if "*" in requested[:-1]:
+            self._mistakes.add(table.path, "a star stands at the end of a requested name, nowhere else")
+        targets = tuple(
+            self._target(entry, starred=requested.endswith("*"))
+            for entry in table.items("targets", TARGET, "model")
+        )
+        if not targets and requested != "*":
+            table.mistake(
+                "targets",
+                "found none; allowed: at least one ('*' alone may have none: every model by its own name)",
+            )
+        return Route(
+            id="",
+            requested_name=requested,
+            strategy=table.choice("strategy", Strategy.WEIGHTED),
+            targets=targets,
+            max_wait=table.number("max_wait", 0, high=3600),
+            hedge=table.boolean("hedge", False),
+        )
+
+    def _target(self, table: Table, *, starred: bool) -> Target:
+        if ("model" in table) == ("provider" in table):
+            table.mistake(
+                "model",
+                "found " + ("both" if "model" in table else "neither") + "; allowed: model or provider",
+            )
+        elif "provider" in table and not starred:
+            table.mistake(
+                "provider", "takes what a star stands for, and the requested name has none; allowed: model"
+            )
+        return Target(
+            table.text("model") or None,
+            table.text("provider") or None,
+            table.number("weight", 1),
+            table.whole("priority") or 0,
+        )
+
+    # Users and keys
+
+    def _user(self, name: str, table: Table) -> User:
+        user = User(
+            id="",
+            name=name,
+            subscription=table.required("subscription", "the name of a subscription"),
+            role=table.choice("role", Role.MEMBER),
+            limits=table.limits(),
+            active=table.boolean("active", True),
+            expires_at=table.time("expires_at"),
+            source=table.choice("source", Source.FILE),
+        )
+        for place, entry in enumerate(table.items("keys", KEY, "key")):
+            key = self._key(name, entry, place)
+            if key is None:
+                continue
+            other = self.document.keys.setdefault(key.digest, key)
+            if other is not key:
+                whose = "this user" if other.user == name else f"the user '{other.user}'"
+                self._mistakes.add(
+                    entry.path, f"the same key as '{other.name}' of {whose}; allowed: each key once"
+                )
+        return user
+
+    def _key(self, user: str, table: Table, place: int) -> ApiKey | None:
+        if ("key" in table) == ("sha256" in table):
+            table.mistake(
+                "key", "found " + ("both" if "key" in table else "neither") + "; allowed: key or sha256"
+            )
+            return None
+        digest: bytes | None
+        if "key" in table:
+            text = table.required("key", "the client's key", secret=True).strip()
+            digest, prefix = key_digest(text) if text else None, key_prefix(text)
+            if "prefix" in table:
+                table.mistake("prefix", "follows from the key; allowed: beside sha256")
+        else:
+            text, prefix = table.text("sha256"), table.text("prefix")[:12]
+            digest = bytes.fromhex(text) if re.fullmatch(r"[0-9a-fA-F]{64}", text) else None
+            if digest is None:
+                table.mistake("sha256", "allowed: the 64 hexadecimal digits of the key's SHA-256")
+        key = ApiKey(
+            id="",
+            user=user,
+            name=table.text("name") or f"key-{place + 1}",
+            digest=digest or b"",
+            prefix=prefix,
+            limits=table.limits(),
+            allowed_models=table.names("allowed_models"),
+            allowed_providers=table.names("allowed_providers"),
+            active=table.boolean("active", True),
+            expires_at=table.time("expires_at"),
+            source=table.choice("source", Source.FILE),
+        )
+        return key if digest else None
+
+
+def _whole(table: Table, name: str, default: int, low: int, high: int = 10**9) -> int:
+    found = table.whole(name, low, high)
+    return default if found is None else found
