@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 
@@ -371,3 +372,45 @@ async def test_a_seed_never_lowers_a_count(rig: Rig) -> None:
     rig.limits.seed([Row("key", "k", "rpd", 3, int(rig.clock.now * 1000))])
     await rig.took(half)
     assert await rig.left(half) == [5]
+
+
+async def test_random_lives_of_leases_leave_exactly_what_was_settled(rig: Rig) -> None:
+    """Refill is stopped: starts, failures, cancellations and timeouts, overlapping, end at capacity less what was settled."""
+    draw, most = random.Random(3), 10**8
+    kinds = ("rpm", "rph", "rpd", "requests_per_month", "tpm", "tpd", "tokens_per_month", "concurrency")
+    caller = rig.limits.half([Counter("key", "k", kind, most, most) for kind in kinds])
+    candidate = rig.limits.half([Counter("model", "m", kind, most, most) for kind in kinds])
+    spent = {"key": [0, 0], "model": [0, 0]}
+
+    async def life() -> None:
+        asked = draw.randrange(4000)
+        task = asyncio.create_task(rig.admit(caller, candidate, asked))
+        if draw.random() < 0.1:
+            await asyncio.sleep(draw.choice((0, 0, 0.001)))
+            task.cancel()
+        try:
+            admission = await task
+        except asyncio.CancelledError:
+            return
+        for scope, lease in (("key", admission.caller), ("model", admission.candidate)):
+            assert lease is not None
+            if draw.random() < 0.5:
+                await asyncio.sleep(0.001)
+            sent, report = draw.random() < 0.7, draw.choice((None, draw.randrange(6000)))
+            lease.settle(report, sent=sent)
+            lease.settle(5, sent=not sent)
+            if sent:
+                spent[scope][0] += 1
+                spent[scope][1] += asked if report is None else report
+
+    for _ in range(20):
+        await asyncio.gather(*(life() for _ in range(50)))
+    await asyncio.sleep(0.02)
+    await rig.settled()
+    await rig.admit(caller, candidate)
+    for half, scope in ((caller, "key"), (candidate, "model")):
+        requests, tokens = spent[scope]
+        for level in rig.limits.levels(half):
+            kind = level.counter.kind
+            used = 1 if kind == "concurrency" else tokens if "t" in kind[:2] else requests + 1
+            assert level.remaining == most - used, level

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 import timeit
 
@@ -170,7 +171,8 @@ def test_an_admission_and_its_settlement_of_twelve_counters_cost_microseconds() 
         else:
             raise AssertionError("an admission in memory waits for nothing")
 
-    assert min(timeit.repeat(once, number=500, repeat=20)) / 500 < 25e-6
+    bar = 25e-6 if sys.gettrace() is None else 500e-6
+    assert min(timeit.repeat(once, number=500, repeat=20)) / 500 < bar
 
 
 def test_status_and_words() -> None:
