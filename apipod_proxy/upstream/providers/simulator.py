@@ -14,6 +14,7 @@ TYPE = ProviderType(
         "count_tokens": anthropic.TYPE.surfaces["count_tokens"],
     },
     auth=Auth.NONE,
+    headers={"anthropic-version": "2023-06-01"},
     # Scripts of the simulator may also come from the client.
     forward=TRACE_HEADERS | {"anthropic-beta", "anthropic-version", "x-sim"},
     needs_key=False,
