@@ -129,9 +129,12 @@ def one_line(text: str) -> str:
     )
 
 
-def set_up(level: str, form: str, writer: LineWriter) -> None:
-    """Route every record of this process, those of libraries from WARNING up, through ``writer``."""
-    handler = BatchedHandler(writer)
+def set_up(level: str, form: str, writer: LineWriter | None = None) -> None:
+    """Route every record of this process, those of libraries from WARNING up, through ``writer``; without one straight to stderr.
+
+    A process that will fork must have no thread, so it does without a writer.
+    """
+    handler = logging.StreamHandler() if writer is None else BatchedHandler(writer)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     root = logging.getLogger()
     for old in list(root.handlers):

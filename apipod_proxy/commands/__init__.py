@@ -1,0 +1,1 @@
+"""The commands of ``apipod-proxy``, a module each; every one has ``run(arguments, environ) -> exit code``."""

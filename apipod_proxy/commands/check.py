@@ -1,0 +1,144 @@
+"""``check``: settings, catalog and database, and whether every provider takes its key."""
+
+from __future__ import annotations
+
+import asyncio
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from apipod_proxy.app import proxies_of
+from apipod_proxy.catalog.loader import load
+from apipod_proxy.catalog.model import Account, Provider
+from apipod_proxy.commands.common import facts, loaded, table
+from apipod_proxy.mistakes import OperatorMistake
+from apipod_proxy.preparation import base_urls, open_settings_store, open_vault, read_text
+from apipod_proxy.settings import Loaded
+from apipod_proxy.upstream.provider import ProviderType, join_url
+from apipod_proxy.upstream.providers import PROVIDER_TYPES
+from apipod_proxy.upstream.wire import credential, fill_options
+
+ASK_SECONDS = 10.0
+AT_ONCE = 8
+REACHED = "ok"
+
+
+class Asked(NamedTuple):
+    """One account, and what came of asking its provider; ``well`` is whether it can serve."""
+
+    provider: str
+    account: str
+    url: str
+    said: str
+    well: bool
+
+
+def run(arguments: Namespace, environ: Mapping[str, str]) -> int:
+    return asyncio.run(_run(loaded(arguments, environ), arguments.config))
+
+
+async def _run(given: Loaded, config: Path | None) -> int:
+    print("settings: ok")
+    if config is None:
+        async with facts(given) as (store, vault):
+            print(f"database: ok, {store.place}")
+            async with store.reading() as session:
+                snapshot = (await load(session, vault, strict=False)).snapshot
+        providers: Mapping[str, Provider] = snapshot.providers
+        unset: dict[tuple[str, str], str] = {}
+    else:
+        providers, unset = await _of_file(given, config)
+    asked = await ask_all(providers.values(), unset, given.environment)
+    if asked:
+        rows = [(one.provider, one.account, one.url, one.said) for one in asked]
+        print(table(("PROVIDER", "ACCOUNT", "URL", "RESULT"), rows))
+    else:
+        print("no providers")
+    return 0 if all(one.well for one in asked) else 1
+
+
+async def _of_file(given: Loaded, config: Path) -> tuple[Mapping[str, Provider], dict[tuple[str, str], str]]:
+    """The providers of a catalog file, which is not applied. Raises OperatorMistake, StoreError."""
+    # Deferred: only here a file is read and not applied.
+    from apipod_proxy.catalog.document import CatalogMistakes, read_document
+
+    text = await asyncio.to_thread(read_text, config)
+    store = await open_settings_store(given.settings)
+    try:
+        print(f"database: ok, {store.place}")
+        vault = await open_vault(given.settings, store, given.environment)
+    finally:
+        await store.close()
+    try:
+        document = read_document(text, str(config), vault, base_urls())
+    except CatalogMistakes as mistakes:
+        raise OperatorMistake(*mistakes.lines) from mistakes
+    print(f"catalog: ok, {len(document.providers)} providers, {len(document.models)} models")
+    return document.providers, document.unset
+
+
+async def ask_all(
+    providers: Iterable[Provider], unset: Mapping[tuple[str, str], str], environment: Mapping[str, str]
+) -> list[Asked]:
+    """Ask every account for its list of models, which costs nothing."""
+    room = asyncio.Semaphore(AT_ONCE)
+    timeout = aiohttp.ClientTimeout(total=ASK_SECONDS)
+    async with aiohttp.ClientSession(timeout=timeout, auto_decompress=True) as session:
+
+        async def ask(provider: Provider, account: Account) -> Asked:
+            missing = unset.get((provider.name, account.name))
+            if missing is not None:
+                return Asked(provider.name, account.name, provider.base_url, missing, False)
+            async with room:
+                return await _ask(session, provider, account, environment)
+
+        return await asyncio.gather(
+            *(ask(provider, account) for provider in providers for account in provider.accounts)
+        )
+
+
+async def _ask(
+    session: aiohttp.ClientSession, provider: Provider, account: Account, environment: Mapping[str, str]
+) -> Asked:
+    kind = PROVIDER_TYPES[provider.type]
+    surface = kind.surfaces.get("models")
+    base = provider.base_url or kind.base_url
+    if surface is None:
+        return Asked(provider.name, account.name, base, "has no list of models to ask for: not checked", True)
+    if kind.needs_key and not account.api_key:
+        return Asked(provider.name, account.name, base, "has no key", False)
+    url = join_url(base, fill_options(surface.path, provider.options))
+    try:
+        said, well = await _answer(session, url, kind, provider, account, environment)
+    except TimeoutError:
+        said, well = f"no answer within {ASK_SECONDS:.0f} s", False
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        said, well = f"cannot be reached: {str(error) or type(error).__name__}", False
+    return Asked(provider.name, account.name, url, said, well)
+
+
+async def _answer(
+    session: aiohttp.ClientSession,
+    url: str,
+    kind: ProviderType,
+    provider: Provider,
+    account: Account,
+    environment: Mapping[str, str],
+) -> tuple[str, bool]:
+    headers = {**credential(kind.auth, account.api_key), **kind.headers, **provider.headers}
+    parts = urlsplit(url)
+    proxy = proxies_of(environment).find(parts.scheme, parts.hostname or "", parts.port or 443)
+    through = None if proxy is None else f"http://{proxy.host}:{proxy.port}"
+    # A redirect would carry the key to another host.
+    async with session.get(url, headers=headers, proxy=through, allow_redirects=False) as answer:
+        if answer.status < 300:
+            return REACHED, True
+        if answer.status in (401, 403):
+            return f"refuses the key ({answer.status})", False
+        if answer.status in (404, 405):
+            return f"reached; has no list of models ({answer.status})", True
+        return f"answers {answer.status}", answer.status == 429

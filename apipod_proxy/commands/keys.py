@@ -1,0 +1,88 @@
+"""``keys create|list|revoke|rotate``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from apipod_proxy.auth.keys import new_key
+from apipod_proxy.catalog.keys import DEFAULT_SUBSCRIPTION, CreatedKey, KeyService, Makers
+from apipod_proxy.catalog.model import ApiKey
+from apipod_proxy.commands.common import facts, loaded, table
+from apipod_proxy.mistakes import OperatorMistake
+from apipod_proxy.settings import Loaded
+
+
+def run(arguments: Namespace, environ: Mapping[str, str]) -> int:
+    return asyncio.run(_run(arguments, loaded(arguments, environ)))
+
+
+def makers() -> Makers:
+    """Keys and ids from the system's randomness, times from its clock."""
+    return Makers(
+        key=lambda: new_key(os.urandom),
+        id=lambda: secrets.token_hex(8),
+        now_ms=lambda: time.time_ns() // 1_000_000,
+    )
+
+
+async def _run(arguments: Namespace, given: Loaded) -> int:
+    async with facts(given) as (store, _):
+        keys = KeyService(store, makers())
+        if arguments.action == "create":
+            if arguments.user is not None and arguments.subscription is not None:
+                raise OperatorMistake(
+                    "only one of --user and --subscription: a user who exists keeps the own subscription"
+                )
+            subscription = arguments.subscription or DEFAULT_SUBSCRIPTION
+            _show_once(await keys.create(arguments.name, subscription, arguments.expires_in, arguments.user))
+        elif arguments.action == "rotate":
+            _show_once(await keys.rotate(arguments.key))
+        elif arguments.action == "revoke":
+            revoked = await keys.revoke(arguments.key)
+            print(f"The key '{revoked.name}' ({revoked.prefix}) of {revoked.user} is revoked.")
+        else:
+            found = await keys.list()
+            _show([key for key in found if arguments.user in (None, key.user)])
+    return 0
+
+
+def _show_once(made: CreatedKey) -> None:
+    """The key alone on stdout, for scripts; what people want to know on stderr."""
+    ends = f", until {_moment(made.key.expires_at)}" if made.key.expires_at else ""
+    print(f"A key for {made.key.user} in {made.subscription}{ends}. It is shown this once:", file=sys.stderr)
+    print(made.text)
+
+
+def _show(keys: list[ApiKey]) -> None:
+    now = time.time_ns() // 1_000_000
+    rows = [
+        (
+            key.id,
+            key.prefix,
+            key.name,
+            key.user,
+            state_of(key, now),
+            _moment(key.created_at),
+            _moment(key.expires_at),
+        )
+        for key in keys
+    ]
+    print(table(("ID", "PREFIX", "NAME", "USER", "STATE", "CREATED", "EXPIRES"), rows))
+
+
+def state_of(key: ApiKey, now_ms: int) -> str:
+    """active | revoked | expired."""
+    if not key.active:
+        return "revoked"
+    return "expired" if key.expires_at is not None and key.expires_at <= now_ms else "active"
+
+
+def _moment(epoch_ms: int | None) -> str:
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M") if epoch_ms else "-"
