@@ -8,6 +8,9 @@ UNSEEN_OUTPUT = 1024
 """Reserved for an answer when no maximum was asked for and too few were seen: what is longer becomes debt, what is shorter goes back."""
 
 BYTES_PER_TOKEN = 4
+HOP = 8192
+LOOK = 64
+BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_="
 MEDIA_TOKENS = 1600
 """What providers count for an image of common size; audio and documents are of the same order."""
 
@@ -15,6 +18,24 @@ MEDIA_TOKENS = 1600
 def input_tokens(size: int, media: int = 0, media_bytes: int = 0) -> int:
     """Estimated tokens of a prompt of ``size`` bytes in which ``media`` attachments make up ``media_bytes``."""
     return max(1, (size - media_bytes) // BYTES_PER_TOKEN) + media * MEDIA_TOKENS
+
+
+def attachments(body: bytes | bytearray) -> tuple[int, int]:
+    """How many long runs of base64 a JSON ``body`` holds, and their bytes: images count by their number, not by their size.
+
+    Only one place in every HOP bytes is looked at, so that a long prompt costs microseconds; runs shorter than that may be missed.
+    """
+    count, held, place, size = 0, 0, HOP, len(body)
+    while place + LOOK <= size:
+        if body[place : place + LOOK].translate(None, BASE64):
+            place += HOP
+            continue
+        start = body.rfind(b'"', place - HOP, place) + 1 or place - HOP
+        end = body.find(b'"', place)
+        if end < 0:
+            end = size
+        count, held, place = count + 1, held + end - start, end + HOP
+    return count, held
 
 
 def reserve(

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import base64
 import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apipod_proxy.limit.estimate import EDGES, UNSEEN_OUTPUT, Outputs, input_tokens, reserve
+from apipod_proxy.limit.estimate import EDGES, UNSEEN_OUTPUT, Outputs, attachments, input_tokens, reserve
 
 maybe = st.none() | st.integers(0, 10**7)
 
@@ -43,6 +44,38 @@ def test_input_is_estimated_from_its_length_and_attachments_from_their_number() 
     assert input_tokens(4000) == 1000
     assert input_tokens(0) == 1
     assert input_tokens(1_000_400, media=1, media_bytes=1_000_000) == 1700
+
+
+def test_attachments_are_found_by_their_base64_and_counted_by_number() -> None:
+    image = base64.b64encode(random.Random(1).randbytes(60_000))
+    url = b'{"type":"image_url","image_url":{"url":"data:image/png;base64,' + image + b'"}}'
+    text = b'{"type":"text","text":"' + b"What do you see in this picture? " * 2000 + b'"}'
+    body = b'{"messages":[{"role":"user","content":[' + b",".join([url, text, url, url]) + b"]}]}"
+    count, held = attachments(body)
+    assert count == 3
+    assert abs(held - 3 * len(image)) < 3 * 100
+    assert input_tokens(len(body), count, held) < 3 * 1600 + len(text) // 4 + 200
+    assert attachments(bytearray(body)) == (count, held)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b"a" * 100,
+        b"the quick brown fox " * 5000,
+        "\u4f60\u597d".encode() * 20_000,
+        b"x = [1, 2];" * 9000,
+    ],
+)
+def test_text_is_no_attachment(body: bytes) -> None:
+    assert attachments(body) == (0, 0)
+
+
+def test_an_attachment_that_nothing_ends_reaches_to_the_end() -> None:
+    assert attachments(b"A" * 50_000) == (1, 50_000)
+    assert attachments(b'"' + b"A" * 50_000) == (1, 50_000)
 
 
 def test_nothing_is_learnt_from_a_few_answers() -> None:
