@@ -69,12 +69,13 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_now",
         "_parser",
-        "transport",
         "_write_paused",
+        "born",
         "expires",
         "held",
         "promise",
         "served",
+        "transport",
         # of the request under way
         "_bodiless",
         "_call",
@@ -107,6 +108,7 @@ class Connection(asyncio.Protocol):
         # Whether it takes a place in its lane. One that is being opened does not: its opening has the place.
         self.held = False
         self.served = 0
+        self.born = 0.0
         self.expires = 0.0
         self.promise = math.inf
         self._bodiless = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import math
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
@@ -77,11 +78,13 @@ class Resolver:
 
     async def resolve(self, host: str, port: int) -> list[Address]:
         """Every address of ``host``, in the order to try them, never none. Raises OSError."""
-        address = literal(host, port)
-        if address is not None:
-            return [address]
         entry = self._entries.get((host, port))
         if entry is None:
+            address = literal(host, port)
+            if address is not None:
+                # Kept like an answer, because reading an address costs more than remembering it.
+                self._keep(host, port, [address], math.inf)
+                return [address]
             # Shielded: the lookup is shared, and the caller that gives up is not the only one.
             addresses = await asyncio.shield(self._fresh(host, port))
         elif entry.expires > self._clock():
@@ -123,10 +126,13 @@ class Resolver:
         addresses = list(dict.fromkeys(await self._lookup(host, port)))
         if not addresses:
             raise OSError(f"{host} has no address")
+        self._keep(host, port, addresses, self._clock() + self._ttl)
+        return addresses
+
+    def _keep(self, host: str, port: int, addresses: list[Address], expires: float) -> None:
         if len(self._entries) >= CACHE_LIMIT:
             self._entries.clear()
-        self._entries[host, port] = _Entry(addresses, self._clock() + self._ttl)
-        return addresses
+        self._entries[host, port] = _Entry(addresses, expires)
 
     async def close(self) -> None:
         """Give up lookups under way."""

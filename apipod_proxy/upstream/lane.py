@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from apipod_proxy.errors import Unreachable, UpstreamError, UpstreamTimeout
 from apipod_proxy.upstream.call import Call
@@ -15,6 +15,10 @@ from apipod_proxy.upstream.tls import remember
 
 if TYPE_CHECKING:
     from apipod_proxy.upstream.pool import Pool
+
+LIFE_LIMIT: Final = 600.0
+"""Seconds after which a connection is not used for another request: else one that is never idle would stay with the
+addresses of the day on which it was made, whatever its server's name means by now."""
 
 
 class Lane:
@@ -113,6 +117,7 @@ class Lane:
         call.opening = None
         call.disarm()
         connection.held = True
+        connection.born = self._pool.clock()
         if connection.start(call):
             # Not told in connection_made: uvloop calls no connection_lost when an opening is cancelled behind it.
             self._pool.opened(connection)
@@ -125,18 +130,21 @@ class Lane:
 
     def release(self, connection: Connection) -> None:
         """``connection`` is free: the longest waiting call takes it, else it stays for a while."""
-        if self._waiting:
+        now = self._pool.clock()
+        if self._pool.closed or now - connection.born > LIFE_LIMIT:
+            connection.drop()
+        elif self._waiting:
             call = next(iter(self._waiting))
             if connection.start(call):
                 del self._waiting[call]
                 call.disarm()
             else:
                 connection.drop()
-        elif self._pool.closed or self._size > self.endpoint.max_connections:
+        elif self._size > self.endpoint.max_connections:
             connection.drop()
         else:
             keepalive = min(self.endpoint.keepalive, connection.promise)
-            connection.expires = self._pool.clock() + keepalive
+            connection.expires = now + keepalive
             self.idle[connection] = None
             self._pool.watch(keepalive)
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apipod_proxy.catalog.model import Timeouts
-from apipod_proxy.errors import UpstreamBroken
+from apipod_proxy.errors import UpstreamBroken, UpstreamTimeout
 from apipod_proxy.upstream.connection import Connection, promised
 from apipod_proxy.upstream.endpoint import Endpoint
 from apipod_proxy.upstream.lane import Lane
@@ -74,11 +74,12 @@ class Bench:
         self.connection = Connection(lane)
         self.connection.connection_made(self.wire)
         self.connection.held = True
+        self.connection.born = self.pool.clock()
         lane.release(self.connection)
 
-    def send(self, body: bytes = b"") -> Recorder:
+    def send(self, body: bytes = b"", timeouts: Timeouts = CALM) -> Recorder:
         recorder = Recorder()
-        self.call = self.pool.send(ENDPOINT, HEAD, body, recorder, CALM)
+        self.call = self.pool.send(ENDPOINT, HEAD, body, recorder, timeouts)
         return recorder
 
 
@@ -201,6 +202,19 @@ async def test_a_large_request_waits_for_the_socket() -> None:
     assert bench.wire.written == HEAD + bytes(1_000_000)
     bench.connection.resume_writing()
     assert len(bench.wire.written) == len(HEAD) + 1_000_000
+
+
+async def test_a_request_that_is_taken_slowly_is_not_late_but_one_that_is_not_taken_is() -> None:
+    bench = Bench()
+    bench.connection.pause_writing()
+    recorder = bench.send(bytes(10_000_000), Timeouts(60, 0.2, 60))
+    for _ in range(6):
+        await asyncio.sleep(0.05)
+        bench.connection.resume_writing()
+        bench.connection.pause_writing()
+    assert recorder.silent
+    await recorder.finished()
+    assert isinstance(recorder.error, UpstreamTimeout) and recorder.error.stage == "first_byte"
 
 
 async def test_a_closed_handle_is_no_failure_but_a_reason_for_a_fresh_connection() -> None:
