@@ -301,10 +301,14 @@ class _Reader:
             return None
         entry = table.table("price", PRICE)
         for name in ("input", "output"):
-            if name not in entry:
-                entry.mistake(name, "found nothing; allowed: USD per million tokens")
+            entry.required(name, "USD per million tokens")
+        known = (name for name in PRICE if name in entry)
         return Price(
-            **{name: round(entry.number(name, 0, high=1e6) * 1000) for name in PRICE if name in entry}
+            **{
+                "input": 0,
+                "output": 0,
+                **{name: round(entry.number(name, 0, high=1e6) * 1000) for name in known},
+            }
         )
 
     # Subscriptions

@@ -69,7 +69,7 @@ def did_you_mean(name: str, allowed: Collection[str]) -> str:
 class Table:
     """A table of the file at ``path``. Reading a field that is wrong notes a mistake and gives its default."""
 
-    __slots__ = ("_environment", "_mistakes", "_nodes", "path")
+    __slots__ = ("_environment", "_is_table", "_mistakes", "_nodes", "path")
 
     def __init__(
         self,
@@ -84,6 +84,7 @@ class Table:
         self._environment = environment
         self._mistakes = mistakes
         self._nodes: dict[str, Node] = {}
+        self._is_table = node is None or isinstance(node, dict)
         if isinstance(node, dict):
             self._nodes = node
         elif node is not None:
@@ -172,7 +173,8 @@ class Table:
     def required(self, name: str, allowed: str, *, secret: bool = False) -> str:
         """A text that must be there and not be empty."""
         if name not in self:
-            self.mistake(name, f"found nothing; allowed: {allowed}")
+            if self._is_table:
+                self.mistake(name, f"found nothing; allowed: {allowed}")
         elif (
             text := self._expanded(self._nodes.get(name), self.at(name), allowed, secret=secret)
         ) is not None:
