@@ -25,7 +25,7 @@ from apipod_proxy.errors import (
 )
 from apipod_proxy.exchange import Exchange, Outcome
 from apipod_proxy.limit.backend import Limits
-from apipod_proxy.limit.estimate import Outputs, input_tokens, reserve
+from apipod_proxy.limit.estimate import Outputs, attachments, input_tokens, reserve
 from apipod_proxy.limit.model import Lease
 from apipod_proxy.room import Room
 from apipod_proxy.route import capabilities
@@ -216,7 +216,7 @@ class Gateway:
     def _reservation(self, x: Exchange, plan: Plan) -> int:
         top = x.top
         assert top is not None
-        x.input_estimate = input_tokens(len(x.body))
+        x.input_estimate = input_tokens(len(x.body), *attachments(x.body))
         learnt = self._outputs.get(plan.options[0].model.name)
         return reserve(
             x.input_estimate,
