@@ -365,7 +365,7 @@ class UpstreamError(ProxyError):
 
 
 class Unreachable(UpstreamError):
-    """No connection, or it was lost before anything was answered; ``stage`` is connect, tls, dns or request."""
+    """No connection, or it was lost before anything was answered; ``stage`` is dns, connect, proxy, tls or request."""
 
     def __init__(self, stage: str, *, sent: bool = False) -> None:
         super().__init__(stage)

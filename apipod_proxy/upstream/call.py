@@ -116,6 +116,9 @@ class Call:
         self.connection = None
         self.disarm()
         error.__cause__ = cause
+        if self.sent:
+            # Also when it was the repeat that failed to connect: the first server may have worked before it closed.
+            error.sent = True
         try:
             receiver.failed(error)
         except Exception as exc:

@@ -203,6 +203,10 @@ class ScriptedServer:
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
+    def stop_listening(self) -> None:
+        """New connections are refused; those that are open go on."""
+        self._server.close()
+
     async def __aexit__(self, *exc: object) -> None:
         self._server.close()
         for peer in self.peers:

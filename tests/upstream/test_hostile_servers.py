@@ -49,7 +49,7 @@ async def test_aiohttp_has_the_outcome_that_the_table_says(case: Case) -> None:
 
 
 async def theirs(url: str, method: str) -> Answer | Failed:
-    timeouts = aiohttp.ClientTimeout(total=0.8, sock_connect=SHORT.connect, sock_read=SHORT.idle)
+    timeouts = aiohttp.ClientTimeout(total=0.5, sock_connect=SHORT.connect, sock_read=SHORT.idle)
     async with aiohttp.ClientSession(timeout=timeouts) as session:
         try:
             async with session.request(method, f"{url}/v1/x", data=b"{}") as response:

@@ -75,11 +75,14 @@ async def test_a_connection_idle_for_too_long_is_not_used_again() -> None:
         await pool.close()
 
 
-async def test_a_connection_idle_for_too_long_is_closed_without_being_asked_for() -> None:
+async def test_a_connection_idle_for_too_long_is_closed_without_being_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("apipod_proxy.upstream.pool.SWEEP_PAUSE", 0.02)
     async with ScriptedServer(GOOD) as server, open_pool() as pool:
         await ask(pool, Endpoint.of_url(server.url, keepalive=0.01))
         assert pool.idle == 1
-        await server.peers[0].closed(within=2)
+        await server.peers[0].closed()
         assert (pool.open, pool.idle) == (0, 0)
         assert not pool.endpoints
 
@@ -171,6 +174,18 @@ async def test_it_is_not_sent_a_third_time() -> None:
         assert len(server.peers) == 2
 
 
+async def test_a_repeat_that_finds_no_server_any_more_still_tells_that_something_was_sent() -> None:
+    async with (
+        ScriptedServer((Do.REQUEST, answer(), Do.REQUEST, 0.02, Do.CLOSE)) as server,
+        open_pool() as pool,
+    ):
+        endpoint = Endpoint.of_url(server.url)
+        await ask(pool, endpoint)
+        server.stop_listening()
+        error = (await ask(pool, endpoint)).error
+        assert isinstance(error, Unreachable) and error.stage == "connect" and error.sent
+
+
 @pytest.mark.parametrize("begun", [b"H", b"HTTP/1.1 200 OK\r\n", b"\r\n", b"HTTP/1.1 102 P\r\n\r\n"])
 async def test_it_is_not_sent_again_once_any_byte_came(begun: bytes) -> None:
     script = (Do.REQUEST, answer(), Do.REQUEST, begun, 0.01, Do.CLOSE)
@@ -231,12 +246,12 @@ async def test_a_newcomer_does_not_overtake_those_who_wait() -> None:
 async def test_waiting_for_a_connection_counts_as_connecting() -> None:
     async with ScriptedServer(MUTE) as server, open_pool() as pool:
         endpoint = Endpoint.of_url(server.url, max_connections=1)
-        request(pool, endpoint, holder := Recorder())
+        holder = request(pool, endpoint, Recorder())
         waited = await ask(pool, endpoint, timeouts=Timeouts(0.05, 9, 9))
         assert isinstance(waited.error, UpstreamTimeout) and waited.error.stage == "connect"
         assert waited.error.seconds == 0.05 and not waited.error.sent
         assert (pool.open, pool.waiting) == (1, 0)
-        await holder.finished()
+        holder.abort()
 
 
 async def test_a_connection_that_dies_makes_room_for_those_who_wait() -> None:
