@@ -29,6 +29,8 @@ STUCK = 2.0
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 COUNTING = b"30000"
 """Milliseconds for which one process may be counting up the usage log."""
+COUNT_AGAIN = 1.0
+"""Seconds until a usage log that could not be read is tried again."""
 
 AWAY = (HiredisError, ConnectionError, TimeoutError)
 """What the calls of a wire raise."""
@@ -75,6 +77,7 @@ class Link:
         self._found = found
         self._beaten = beaten
         self._epoch = b""
+        self._told = ""
         self._changed = asyncio.Event()
         self._well = asyncio.Event()
         self._pause = SHORTEST_PAUSE
@@ -114,7 +117,11 @@ class Link:
             try:
                 wire = await connect(self._address, TIMEOUT, self._changed.set)
             except ConnectionError as exc:
-                self.lose(f"Redis cannot be reached ({exc})", self.wire)
+                # Where Redis stands is for the log; the reason is shown to everybody who asks for the health.
+                if str(exc) != self._told:
+                    self._told = str(exc)
+                    LOG.warning("limits: no connection to Redis: %s", exc)
+                self.lose("Redis cannot be reached", self.wire)
             else:
                 try:
                     await self._use(wire)
@@ -190,6 +197,7 @@ class Link:
                 await asyncio.sleep(PROBE)
         wiped = self._epoch not in (b"", epoch)
         self._epoch = epoch
+        self._told = ""
         self._pause = SHORTEST_PAUSE
         self._changed.clear()
         self.wire, self.reason = wire, ""
@@ -221,7 +229,7 @@ class Link:
                 LOG.exception("limits: the usage log could not be counted up")
                 await wire.call(command(b"DEL", lock))
                 self.reason = "the usage log cannot be counted up for Redis"
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(COUNT_AGAIN)
                 return False
             for first in range(0, len(rows), Settlements.MOST_ENTRIES):
                 await ask(

@@ -219,6 +219,7 @@ async def test_a_redis_that_lost_its_data_is_counted_up_by_one_process(own_redis
 async def test_a_usage_log_that_cannot_be_read_keeps_the_process_at_its_share(
     own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(link, "COUNT_AGAIN", 0.05)
     failures = ["first"]
 
     async def usage() -> Iterable[Row]:

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import hiredis
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from apipod_proxy.limit.wire import Address, Wire, command, connect, parse_url
 
@@ -44,6 +50,10 @@ async def talking_to(script: Script, seconds: float = 0.05) -> AsyncIterator[Wir
         ("redis://cache:7000/3", Address("cache", 7000, "", False, "", "", 3)),
         ("rediss://me:p%40ss@cache/", Address("cache", 6379, "", True, "me", "p@ss", 0)),
         ("redis://:secret@cache?db=2", Address("cache", 6379, "", False, "", "secret", 2)),
+        (
+            "rediss://cache?ssl_cert_reqs=none&ssl_ca_certs=/etc/ca.pem",
+            Address("cache", 6379, "", True, "", "", 0, False, "/etc/ca.pem"),
+        ),
         ("unix:///run/redis.sock?db=1", Address("localhost", 6379, "/run/redis.sock", False, "", "", 1)),
     ],
 )
@@ -86,6 +96,57 @@ async def test_it_logs_in_and_chooses_its_database(tmp_path: Path) -> None:
             await connect(address._replace(password="other"), 1.0, lambda: None)
     finally:
         await server.stop()
+
+
+def certificate(folder: Path) -> tuple[str, str]:
+    """Files of a certificate for localhost that nobody but itself vouches for, and of its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / "cert.pem", folder / "key.pem"
+    files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return str(files[0]), str(files[1])
+
+
+async def test_tls_is_spoken_with_whom_is_trusted(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(100):
+            writer.write(b"+PONG\r\n")
+        writer.close()
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert, key)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    url = f"rediss://localhost:{server.sockets[0].getsockname()[1]}/"
+    try:
+        for trust in (f"?ssl_ca_certs={cert}", "?ssl_cert_reqs=none"):
+            wire = await connect(parse_url(url + trust), 1.0, lambda: None)
+            assert await wire.call(command(b"PING")) == b"PONG"
+            wire.close()
+            await wire.wait_closed()
+        with pytest.raises(ConnectionError, match="certificate"):
+            await connect(parse_url(url), 1.0, lambda: None)
+    finally:
+        server.close()
+        await server.wait_closed()
 
 
 async def test_nobody_listening_is_said() -> None:
