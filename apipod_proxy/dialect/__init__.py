@@ -57,8 +57,6 @@ class Quirks:
     """Chat: the content of any message may be a list of text parts; else the texts are joined."""
     custom_tools: bool = False
     """Chat: tools that take free text are known; else they become functions with one parameter."""
-    structured_output: bool = True
-    """Messages: ``output_config.format`` is understood; else a schema becomes a tool that the model must call."""
     extra: Mapping[str, object] = field(default_factory=dict)
 
 

@@ -113,7 +113,9 @@ def from_messages(wire: Json) -> Usage:
 def to_messages(usage: Usage) -> dict[str, Json]:
     """The ``usage`` object of Messages, with the four counts that its SDKs read always present."""
     if usage.extra is not None and usage.extra.dialect == MESSAGES and isinstance(usage.extra.payload, dict):
-        return {"input_tokens": 0, "output_tokens": 0} | usage.extra.payload
+        # A later report may leave out what an earlier one said; the merged counts fill it in.
+        output = (usage.output or 0) + (usage.reasoning or 0)
+        return {"input_tokens": usage.input or 0, "output_tokens": output} | usage.extra.payload
     return {
         "input_tokens": usage.input or 0,
         "cache_creation_input_tokens": usage.cache_write or 0,

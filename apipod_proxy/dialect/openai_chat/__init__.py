@@ -10,7 +10,7 @@ from apipod_proxy.dialect.openai_chat.names import NAME
 from apipod_proxy.dialect.openai_chat.requests import decode_request, encode_request
 from apipod_proxy.dialect.provider_errors import decode_error
 
-DIALECT = Dialect(
+ROW = Dialect(
     name=NAME,
     decode_request=decode_request,
     encode_request=encode_request,

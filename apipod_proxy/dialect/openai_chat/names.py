@@ -66,16 +66,16 @@ def effort_of_budget(budget: int) -> str:
     if budget <= 0:
         return "none"
     return (
-        "minimal" if budget <= 512 else "low" if budget <= 4096 else "medium" if budget <= 16384 else "high"
+        "minimal" if budget <= 1024 else "low" if budget <= 4096 else "medium" if budget <= 16384 else "high"
     )
 
 
 def effort_of(reasoning: Reasoning, own: bool) -> str | None:
     """The word for ``reasoning_effort``, None where nothing is asked. The two highest are only known to a few models."""
-    if reasoning.effort is not None:
-        return "high" if not own and reasoning.effort in ("xhigh", "max") else reasoning.effort
     if reasoning.enabled is False:
         return "none"
+    if reasoning.effort is not None:
+        return "high" if not own and reasoning.effort in ("xhigh", "max") else reasoning.effort
     if reasoning.budget is not None and reasoning.budget >= 0:
         return effort_of_budget(reasoning.budget)
     return None

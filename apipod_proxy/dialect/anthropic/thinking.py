@@ -1,0 +1,108 @@
+"""How a request asks for thinking: ``thinking`` and ``output_config.effort`` ↔ the neutral form.
+
+Newer models size their thinking themselves, steered by an effort; older ones want a budget of tokens, which is part of ``max_tokens``.
+"""
+
+from __future__ import annotations
+
+from apipod_proxy.dialect import Aim
+from apipod_proxy.dialect.anthropic.names import BUDGETS, EFFORTS, MIN_BUDGET, NAME, adapts
+from apipod_proxy.dialect.dropped import Dropped
+from apipod_proxy.dialect.fields import Object, a_text, opt_int, opt_text, required
+from apipod_proxy.dialect.vocabulary import Call, Reasoning
+from apipod_proxy.errors import BadRequest
+
+
+def read(source: Object | None, effort: str | None) -> Reasoning | None:
+    """The wish for thinking; None where the request says nothing."""
+    if effort is not None and effort not in BUDGETS:
+        raise BadRequest(f"Expected one of {', '.join(BUDGETS)}, got {effort!r}", "$.output_config.effort")
+    if source is None:
+        return None if effort is None else Reasoning(effort=effort)
+    path = "$.thinking"
+    kind = a_text(required(source.get("type"), f"{path}.type"), f"{path}.type")
+    if kind not in ("enabled", "adaptive", "disabled", "auto"):
+        raise BadRequest(f"Expected 'enabled', 'adaptive' or 'disabled', got {kind!r}", f"{path}.type")
+    display = opt_text(source, "display", path)
+    return Reasoning(
+        enabled=kind != "disabled",
+        effort=effort,
+        budget=opt_int(source, "budget_tokens", path),
+        adaptive=kind in ("adaptive", "auto"),
+        show=None if display is None else display != "omitted",
+    )
+
+
+def write(call: Call, aim: Aim, body: Object, dropped: Dropped, *, allowed: bool, thought_last: bool) -> None:
+    """Puts ``thinking`` and the effort into ``body``.
+
+    ``allowed``: not where a tool is forced. ``thought_last``: whether the last turn of the model begins with its thinking, as the API wants it
+    where thinking goes on across a tool's result.
+    """
+    reasoning = call.reasoning
+    if reasoning is None:
+        return
+    if call.dialect == NAME:
+        _write_own(reasoning, body)
+        return
+    off = reasoning.enabled is False or reasoning.effort == "none" or reasoning.budget == 0
+    if off:
+        if aim.thinks is not False:
+            body["thinking"] = {"type": "disabled"}
+        return
+    if aim.thinks is False or not allowed:
+        dropped.add("reasoning")
+        return
+    if adapts(aim.model):
+        body["thinking"] = {"type": "adaptive"}
+        if reasoning.show is not False:
+            body["thinking"]["display"] = "summarized"
+        effort = EFFORTS.get(reasoning.effort or "") or _effort_of(reasoning.budget)
+        if effort is not None:
+            body["output_config"] = {"effort": effort}
+        return
+    _write_budget(call, aim, reasoning, body, dropped, thought_last)
+
+
+def _write_own(reasoning: Reasoning, body: Object) -> None:
+    if reasoning.enabled is not None:
+        kind = "disabled" if not reasoning.enabled else "adaptive" if reasoning.adaptive else "enabled"
+        out: Object = {"type": kind}
+        if reasoning.budget is not None:
+            out["budget_tokens"] = reasoning.budget
+        if reasoning.show is not None:
+            out["display"] = "summarized" if reasoning.show else "omitted"
+        body["thinking"] = out
+    if reasoning.effort is not None:
+        body["output_config"] = {"effort": reasoning.effort}
+
+
+def _write_budget(
+    call: Call, aim: Aim, reasoning: Reasoning, body: Object, dropped: Dropped, thought_last: bool
+) -> None:
+    asks = [message for message in body["messages"] if message["role"] == "user"]
+    in_loop = bool(asks) and any(block.get("type") == "tool_result" for block in asks[-1]["content"])
+    if in_loop and not thought_last:
+        # The thinking before these results was another model's and cannot be shown to this one.
+        dropped.add("reasoning")
+        return
+    budget = reasoning.budget if reasoning.budget is not None and reasoning.budget > 0 else None
+    if budget is None:
+        if reasoning.effort is None and reasoning.enabled is None:
+            return
+        budget = BUDGETS[reasoning.effort or "medium"]
+    limit: int = body["max_tokens"]
+    if call.max_tokens is None and aim.max_output is None:
+        limit = body["max_tokens"] = limit + budget
+    room = limit - max(1, limit // 4)
+    if room < MIN_BUDGET:
+        dropped.add("reasoning")
+        return
+    body["thinking"] = {"type": "enabled", "budget_tokens": max(MIN_BUDGET, min(budget, room))}
+
+
+def _effort_of(budget: int | None) -> str | None:
+    """The effort nearest to a budget."""
+    if budget is None or budget < 0:
+        return None
+    return next((name for name in ("low", "medium", "high") if budget <= BUDGETS[name]), "xhigh")

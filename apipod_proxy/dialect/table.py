@@ -1,0 +1,12 @@
+"""The table of dialects: one row for each language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from apipod_proxy.dialect import Dialect, anthropic, gemini, openai_chat, openai_responses
+
+DIALECTS: Mapping[str, Dialect] = MappingProxyType(
+    {row.name: row for row in (openai_chat.ROW, anthropic.ROW, gemini.ROW, openai_responses.ROW)}
+)
