@@ -248,9 +248,21 @@ async def test_the_request_is_let_go_when_the_answer_begins() -> None:
     assert not bench.call.head and not bench.call.body
 
 
+async def test_an_interrupt_inside_a_receiver_is_not_swallowed() -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    bench = Bench()
+    recorder = bench.send()
+    recorder.at_body = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        bench.connection.data_received(answer())
+    assert isinstance(recorder.error, UpstreamBroken) and bench.pool.open == 0
+
+
 async def test_a_connection_says_what_it_is_doing() -> None:
     bench = Bench()
-    assert repr(bench.connection) == "<Connection idle, 1 served>".replace("1", "0")
+    assert repr(bench.connection) == "<Connection idle, 0 served>"
     bench.send()
     assert repr(bench.connection) == "<Connection awaiting the head, 0 served>"
     bench.connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
