@@ -207,7 +207,8 @@ class Encoder:
             candidates.append(_candidate(index, state, parts))
         if candidates:
             chunk = {"candidates": candidates, **chunk}
-        chunk["usageMetadata"] = to_gemini(self._usage)
+        if self._usage != Usage():
+            chunk["usageMetadata"] = to_gemini(self._usage)
         return self._headed(chunk)
 
 

@@ -209,14 +209,8 @@ def read_media(part: Object, path: str) -> Media:
     file = camel_keys(an_object(required(part.get("fileData"), at), at), at)
     uri = a_text(required(file.get("fileUri"), f"{at}.fileUri"), f"{at}.fileUri")
     media_type = opt_text(file, "mimeType", at) or media_types.guess(uri)
-    if media_type is None and "youtu" in uri:
-        media_type = "video/*"
-    media = Media(
-        media_types.kind_of(media_type),
-        opt_text(file, "mimeType", at),
-        extra=extra,
-        name=opt_text(file, "displayName", at),
-    )
+    kind = "video" if media_type is None and _is_film(uri) else media_types.kind_of(media_type)
+    media = Media(kind, media_type, name=opt_text(file, "displayName", at), extra=extra)
     if _is_stored(uri):
         media.file_id = uri
     else:
@@ -229,6 +223,11 @@ def _plain(data: str) -> str | None:
         return base64.b64decode(media_types.standard_base64(data), validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         return None
+
+
+def _is_film(uri: str) -> bool:
+    """Whether a URI is one of YouTube's, which the API plays and which has no type."""
+    return "://www.youtube.com/" in uri or "://youtu.be/" in uri
 
 
 def _is_stored(uri: str) -> bool:
@@ -429,9 +428,9 @@ class ContentsWriter:
         elif media.url is not None:
             if not self.fetches_urls:
                 raise BadRequest("This model does not load URLs; send the content as base64", path)
-            out["fileData"] = (
-                {"fileUri": media.url, "mimeType": media_type} if media_type else {"fileUri": media.url}
-            )
+            out["fileData"] = {"fileUri": media.url}
+            if media_type and not _is_film(media.url):
+                out["fileData"]["mimeType"] = media_type
         elif media.file_id is not None and "://" in media.file_id:
             out["fileData"] = {"fileUri": media.file_id}
             if media.media_type:

@@ -46,6 +46,7 @@ READ = frozenset(
         "safetySettings",
         "cachedContent",
         "model",
+        "serviceTier",
     }
 )
 KNOBS = frozenset(
@@ -68,6 +69,7 @@ KNOBS = frozenset(
         "thinkingConfig",
     }
 )
+TIERS = ("standard", "flex", "priority")
 DECLARED = frozenset({"name", "description", "parameters", "parametersJsonSchema"})
 
 
@@ -95,9 +97,10 @@ def decode_request(body: bytes, *, model: str | None = None, stream: bool | None
         )
     call.service_tier = opt_text(source, "serviceTier", "$")
     call.extra += [
-        Opaque(NAME, {key: value}, key)
+        # The keys of labels are the user's own.
+        Opaque(NAME, {key: value if key == "labels" else camel_deep(value)}, key)
         for key, value in source.items()
-        if key not in READ and key != "serviceTier"
+        if key not in READ
     ]
     return call
 
@@ -170,7 +173,7 @@ def _read_choice(call: Call, source: Object | None) -> None:
         call.tool_choice = one if names else ToolChoice("required")
     elif calling:
         call.tool_choice = ToolChoice("allowed", names) if names else ToolChoice("auto")
-    kept = {key: value for key, value in config.items() if key != "functionCallingConfig"}
+    kept = {key: camel_deep(value) for key, value in config.items() if key != "functionCallingConfig"}
     if mode == "VALIDATED":
         kept["functionCallingConfig"] = {"mode": mode}
     if kept:
@@ -195,7 +198,7 @@ def _read_config(call: Call, config: Object) -> None:
     call.modalities = [name.lower() for name in opt_texts(config, "responseModalities", path)]
     call.output = _read_output(config, path)
     call.reasoning = _read_thinking(opt_object(config, "thinkingConfig", path), f"{path}.thinkingConfig")
-    kept = {key: value for key, value in config.items() if key not in KNOBS}
+    kept = {key: camel_deep(value) for key, value in config.items() if key not in KNOBS}
     if call.output is None and config.get("responseMimeType") not in (None, "text/plain"):
         kept |= {
             key: config[key]
@@ -256,8 +259,10 @@ def encode_request(call: Call, aim: Aim) -> Encoded:
         body["safetySettings"] = call.safety.payload
     elif call.safety:
         writer.drop(call.safety.what or "safety")
-    if call.service_tier not in (None, "auto", "default"):
+    if call.service_tier is not None and (call.dialect == NAME or call.service_tier in TIERS):
         body["serviceTier"] = call.service_tier
+    elif call.service_tier not in (None, "auto", "default"):
+        writer.drop("service_tier")
     for extra in call.extra:
         if extra.dialect == NAME:
             _merge_extra(body, config, extra.payload)
@@ -357,7 +362,7 @@ def _write_choice(call: Call, body: Object, writer: ContentsWriter, known: set[s
         config["mode"] = "ANY"
     if names := [name for name in choice.names if name in known]:
         config["allowedFunctionNames"] = names
-    if known:
+    if known or (config["mode"] == "AUTO" and "tools" in body):
         body["toolConfig"] = {"functionCallingConfig": config}
 
 
