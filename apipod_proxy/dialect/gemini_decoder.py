@@ -11,7 +11,15 @@ from collections.abc import Mapping
 
 import orjson
 
-from apipod_proxy.dialect import IdMaker, ProtocolError, Truncated, provider_errors, usage
+from apipod_proxy.dialect import (
+    NO_QUIRKS,
+    IdMaker,
+    ProtocolError,
+    Quirks,
+    Truncated,
+    provider_errors,
+    usage,
+)
 from apipod_proxy.dialect.gemini_names import NAME, REASONS, finish_word, with_names
 from apipod_proxy.dialect.json_stream import ObjectReader
 from apipod_proxy.dialect.media_types import kind_of, standard_base64
@@ -128,7 +136,7 @@ def _put(target: Json, steps: list[str | int], piece: Mapping[str, Json]) -> Non
 class Decoder:
     """Of a stream, in whichever of its two framings; told by the first byte."""
 
-    def __init__(self, ids: IdMaker) -> None:
+    def __init__(self, ids: IdMaker, quirks: Quirks = NO_QUIRKS) -> None:
         self._answer = Answer(ids)
         self._frames: FrameReader | None = None
         self._objects: ObjectReader | None = None
@@ -180,7 +188,7 @@ class Decoder:
                 events.append(Unknown(text))
 
 
-def decode_unary(body: bytes, ids: IdMaker) -> list[Event]:
+def decode_unary(body: bytes, ids: IdMaker, quirks: Quirks = NO_QUIRKS) -> list[Event]:
     """The events of a whole answer (or of all chunks of a stream in one array); raises ProtocolError."""
     try:
         value = orjson.loads(body)

@@ -8,7 +8,15 @@ from collections.abc import Callable, Mapping
 
 import orjson
 
-from apipod_proxy.dialect import IdMaker, ProtocolError, Truncated, provider_errors, usage
+from apipod_proxy.dialect import (
+    NO_QUIRKS,
+    IdMaker,
+    ProtocolError,
+    Quirks,
+    Truncated,
+    provider_errors,
+    usage,
+)
 from apipod_proxy.dialect.openai_responses_items import NAME, flat_name
 from apipod_proxy.dialect.sse import FrameReader
 from apipod_proxy.dialect.vocabulary import (
@@ -64,7 +72,7 @@ class _Item:
 class Decoder:
     """Of a stream. ``event:`` lines are not needed: the type stands in the data."""
 
-    def __init__(self, ids: IdMaker) -> None:
+    def __init__(self, ids: IdMaker, quirks: Quirks = NO_QUIRKS) -> None:
         self._frames = FrameReader()
         self._answer = Answer(ids)
 
@@ -93,7 +101,7 @@ class Decoder:
         self._answer.add(value.get("type") or name, value, events)
 
 
-def decode_unary(body: bytes, ids: IdMaker) -> list[Event]:
+def decode_unary(body: bytes, ids: IdMaker, quirks: Quirks = NO_QUIRKS) -> list[Event]:
     """The events of a whole response; raises ProtocolError."""
     try:
         value = orjson.loads(body)
