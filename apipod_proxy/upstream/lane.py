@@ -16,6 +16,10 @@ from apipod_proxy.upstream.tls import remember
 if TYPE_CHECKING:
     from apipod_proxy.upstream.pool import Pool
 
+OPENING_LIMIT: Final = 512
+"""Connections being opened at one time. Thousands of knocks in one moment overflow the queue of the server's kernel,
+which drops them, and each drop costs a second; a few hundred at a time never wait."""
+
 LIFE_LIMIT: Final = 600.0
 """Seconds after which a connection is not used for another request: else one that is never idle would stay with the
 addresses of the day on which it was made, whatever its server's name means by now."""
@@ -24,7 +28,7 @@ addresses of the day on which it was made, whatever its server's name means by n
 class Lane:
     """``size`` counts connections, open and being opened; each takes one of ``max_connections`` places."""
 
-    __slots__ = ("_pool", "_size", "_waiting", "endpoint", "idle", "loop")
+    __slots__ = ("_opening", "_pool", "_size", "_waiting", "endpoint", "idle", "loop")
 
     def __init__(self, pool: Pool, endpoint: Endpoint) -> None:
         self._pool = pool
@@ -35,6 +39,7 @@ class Lane:
         self.idle: dict[Connection, None] = {}
         self._waiting: dict[Call, None] = {}
         self._size = 0
+        self._opening = 0
 
     @property
     def size(self) -> int:
@@ -63,10 +68,8 @@ class Lane:
         # The queue counts against the time to connect: a provider whose pool is used up is as good as one
         # that does not answer, and the caller has other candidates to go to.
         self._limit(call)
-        if self._size < self.endpoint.max_connections and not self._waiting:
-            self._open(call)
-        else:
-            self._waiting[call] = None
+        self._waiting[call] = None
+        self.advance()
 
     def repeat(self, call: Call) -> None:
         """A connection closed before it took ``call``: its place goes to a fresh one for the same call."""
@@ -96,14 +99,17 @@ class Lane:
 
     def _open(self, call: Call) -> None:
         self._size += 1
+        self._opening += 1
         call.opening = self._pool.spawn(self._connect(call), partial(self._opened, call))
 
     def _opened(self, call: Call, failure: BaseException | None) -> None:
         """Also told of a task that was cancelled before its first step, which no clause inside of it would see."""
+        self._opening -= 1
+        call.opening = None
         if failure is None:
+            self.advance()
             return
         self._size -= 1
-        call.opening = None
         if isinstance(failure, UpstreamError):
             call.fail(failure, failure.__cause__)
         else:
@@ -155,7 +161,8 @@ class Lane:
         self.advance()
 
     def advance(self) -> None:
-        while self._waiting and self._size < self.endpoint.max_connections:
+        """Open connections for those who wait, as far as the bounds allow."""
+        while self._waiting and self._opening < OPENING_LIMIT and self._size < self.endpoint.max_connections:
             call = next(iter(self._waiting))
             del self._waiting[call]
             self._open(call)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import math
 
+import pytest
+
 from apipod_proxy.errors import Unreachable
 from apipod_proxy.upstream.endpoint import Endpoint
 from tests.fakes.server import Do, ScriptedServer, answer
@@ -49,3 +51,33 @@ async def test_a_queue_that_is_emptied_tells_everybody() -> None:
         assert pool.waiting == 0
         holder.abort()
         await asyncio.sleep(0)
+
+
+async def test_connections_are_opened_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apipod_proxy.upstream.lane.OPENING_LIMIT", 2)
+    async with ScriptedServer(GOOD) as server, open_pool() as pool:
+        endpoint = Endpoint.of_url(server.url)
+        recorders = [Recorder() for _ in range(7)]
+        for recorder in recorders:
+            request(pool, endpoint, recorder)
+        assert (pool.open, pool.waiting) == (2, 5)
+        for recorder in recorders:
+            await recorder.finished()
+        assert all(recorder.ended for recorder in recorders)
+        # Answers take 10 ms, so those who waited went on to connections of their own.
+        assert 2 < len(server.peers) <= 7
+
+
+async def test_openings_that_fail_let_the_next_ones_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apipod_proxy.upstream.lane.OPENING_LIMIT", 1)
+    async with ScriptedServer(GOOD) as server:
+        port = server.port
+    async with open_pool() as pool:
+        endpoint = Endpoint("http", "127.0.0.1", port)
+        recorders = await asyncio.gather(*(ask(pool, endpoint) for _ in range(4)))
+        assert all(isinstance(recorder.error, Unreachable) for recorder in recorders)
+        gone = [request(pool, endpoint, Recorder()) for _ in range(3)]
+        for call in gone:
+            call.abort()
+        await asyncio.sleep(0.01)
+        assert (pool.open, pool.waiting) == (0, 0)
