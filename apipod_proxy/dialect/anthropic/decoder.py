@@ -53,7 +53,17 @@ class _Opaque:
 class Decoder:
     """One stream. Ends at ``message_stop``."""
 
-    __slots__ = ("_blocks", "_ended", "_finished", "_ids", "_next", "_opaque", "_reader", "_used_tools")
+    __slots__ = (
+        "_blocks",
+        "_empty",
+        "_ended",
+        "_finished",
+        "_ids",
+        "_next",
+        "_opaque",
+        "_reader",
+        "_used_tools",
+    )
 
     def __init__(self, ids: IdMaker, quirks: Quirks = NO_QUIRKS) -> None:
         self._ids = ids
@@ -61,6 +71,7 @@ class Decoder:
         self._blocks: dict[int, int] = {}
         """The index on the wire → ours: the wire's may have gaps."""
         self._next = 0
+        self._empty = -1
         self._opaque: dict[int, _Opaque] = {}
         self._used_tools = False
         self._finished = False
@@ -132,6 +143,8 @@ class Decoder:
         if kind == "text":
             if block.get("text"):
                 events.append(TextDelta(block["text"], ours))
+            else:
+                self._empty = ours
             for cite in block.get("citations") or ():
                 events.append(_annotation(cite, ours))
         elif kind == "thinking":
@@ -176,6 +189,7 @@ class Decoder:
             _grow(opaque, delta)
         elif kind == "text_delta":
             if delta.get("text"):
+                self._empty = -1
                 events.append(TextDelta(delta["text"], ours))
         elif kind == "input_json_delta":
             if delta.get("partial_json"):
@@ -190,6 +204,10 @@ class Decoder:
             events.append(_annotation(delta.get("citation"), ours))
 
     def _stop(self, event: Object, events: list[Event]) -> None:
+        if self._empty >= 0:
+            # A text block without text is still a block.
+            events.append(TextDelta("", self._empty))
+            self._empty = -1
         opaque = self._opaque.pop(event.get("index", -1), None) if self._opaque else None
         if opaque is not None:
             events.append(_whole(opaque))

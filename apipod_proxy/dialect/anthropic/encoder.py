@@ -237,10 +237,10 @@ class Encoder:
     def _text(self, event: TextDelta) -> bytes:
         if event.signature is not None:
             self.dropped.add("thinking.signature")
-        if not event.text:
+        if not event.text and event.signature is not None:
             return b""
         out = self._run_of(event.block, "text", {"type": "text", "text": ""})
-        return out + self._delta("text_delta", "text", event.text)
+        return out + self._delta("text_delta", "text", event.text) if event.text else out
 
     def _refusal(self, event: RefusalDelta) -> bytes:
         self._refused = True
@@ -303,8 +303,9 @@ class Encoder:
             tool.waiting.append(event.fragment)
             return b""
         out = self._piece(tool, event.fragment)
-        while self._queue and self._tool is not None and self._tool.complete:
-            out += self._open_tool(self._queue.pop(0))
+        while self._queue and tool.complete:
+            tool = self._queue.pop(0)
+            out += self._open_tool(tool)
         return out
 
     def _piece(self, tool: _Tool, fragment: str) -> bytes:

@@ -109,9 +109,10 @@ class _Choice:
 class Decoder:
     """One stream. Ends at ``[DONE]``, or at its end if each choice has its finish reason."""
 
-    __slots__ = ("_choices", "_ended", "_extras", "_ids", "_quirks", "_reader", "_started")
+    __slots__ = ("_choices", "_ended", "_extras", "_ids", "_quirks", "_reader", "_started", "_whole")
 
-    def __init__(self, ids: IdMaker, quirks: Quirks = NO_QUIRKS) -> None:
+    def __init__(self, ids: IdMaker, quirks: Quirks = NO_QUIRKS, *, whole: bool = False) -> None:
+        self._whole = whole
         self._ids = ids
         self._quirks = quirks
         self._reader = FrameReader()
@@ -215,13 +216,15 @@ class Decoder:
     def _read_choice(self, item: Object, events: list[Event]) -> None:
         index = item.get("index")
         choice = self._choice(index if isinstance(index, int) else 0)
-        delta = item.get("delta")
+        # Perplexity puts both into streams, where the message is what came so far, and into whole answers, where the delta is empty.
+        delta = item.get("message") if self._whole else item.get("delta")
         if delta is None:
-            delta = item.get("message")
+            delta = item.get("delta") if self._whole else item.get("message")
+        text = item.get("text")
         if isinstance(delta, dict):
             self._delta(choice, delta, events)
-        text = item.get("text")
-        if text and isinstance(text, str):
+        elif text and isinstance(text, str):
+            # Legacy completions; Together says the same twice.
             events.append(TextDelta(text, choice.open("text"), choice.index))
         logprobs = item.get("logprobs")
         if logprobs:
@@ -501,7 +504,7 @@ def decode_unary(body: bytes, ids: IdMaker, quirks: Quirks = NO_QUIRKS) -> list[
         if value.get("error"):
             return [failure_of(value)]
         raise ProtocolError("the answer has no choices")
-    decoder = Decoder(ids, quirks)
+    decoder = Decoder(ids, quirks, whole=True)
     events: list[Event] = []
     decoder.chunk(value, events)
     decoder.close(events)

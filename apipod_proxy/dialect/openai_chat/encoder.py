@@ -49,6 +49,7 @@ DONE = b"data: [DONE]\n\n"
 _HEAD = frozenset(("system_fingerprint", "service_tier", "provider"))
 """Members that each chunk repeats; others stand in the first chunk alone."""
 _dumps = orjson.dumps
+_UNKNOWN = Usage()
 
 
 class _Tool:
@@ -269,7 +270,7 @@ class Encoder:
             for index, choice in list(self._choices.items())
             if not choice.finished
         )
-        if self._info.include_usage:
+        if self._info.include_usage and self._usage != _UNKNOWN:
             out += b'%b,"choices":[],"usage":%b}\n\n' % (self._head, _dumps(to_chat(self._usage)))
         return out + DONE
 

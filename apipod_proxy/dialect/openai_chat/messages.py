@@ -59,6 +59,7 @@ _READ = {
             "reasoning_content",
             "reasoning_details",
             "cache_control",
+            "extra_content",
         )
     ),
 }
@@ -110,6 +111,9 @@ class MessagesReader:
         audio = opt_object(source, "audio", path)
         if audio is not None:
             message.parts.append(Opaque(NAME, {"audio": audio}, f"{path}.audio"))
+        signature = google_signature(source)
+        if signature is not None and message.parts and isinstance(message.parts[-1], Text):
+            message.parts[-1].signature, message.parts[-1].signed_by = signature, "gemini"
         if isinstance(source.get("images"), list):
             message.parts += read_content(source["images"], f"{path}.images")
         calls = []
@@ -196,7 +200,6 @@ class MessagesWriter:
     def __init__(self, call: Call, aim: Aim, dropped: Dropped) -> None:
         self._call = call
         self._quirks = aim.quirks
-        self._signs = aim.signs
         self._dropped = dropped
         self._out: list[Object] = []
         self._legacy: set[str] = set()
@@ -331,8 +334,17 @@ class MessagesWriter:
             out["images"] = [self._part(message, part) for part in images]
         for part in audio:
             out |= part.payload
+        self._sign_text(out, said)
         self._think(out, thoughts, calls)
         self._calls(out, calls)
+
+    def _sign_text(self, out: Object, said: list[Part]) -> None:
+        for part in said:
+            if isinstance(part, Text) and part.signature is not None:
+                if self._quirks.tool_signatures and part.signed_by == "gemini":
+                    out["extra_content"] = {"google": {"thought_signature": part.signature}}
+                else:
+                    self._dropped.add("thinking.signature")
 
     def _think(self, out: Object, thoughts: list[Thinking], calls: list[ToolCall]) -> None:
         quirks = self._quirks

@@ -149,6 +149,13 @@ def _tools(source: Object) -> list[Tool]:
         at = f"{path}.{kind}"
         inner = an_object(required(tool.get(kind), at), at)
         tools.append(_custom(inner, at) if kind == "custom" else _function(inner, at))
+        kept = {
+            key: value
+            for key, value in tool.items()
+            if key not in ("type", "function", "custom", "cache_control")
+        }
+        if kept:
+            tools[-1].extra = Opaque(NAME, {"beside": kept})
         mark = tool.get("cache_control") or inner.get("cache_control")
         if mark is not None:
             tools[-1].cache = an_object(mark, f"{path}.cache_control")
@@ -340,7 +347,7 @@ def _write_tools(call: Call, aim: Aim, body: Object, dropped: Dropped) -> None:
             continue
         if tool.hosted is not None:
             _write_hosted(call, tool, index, tools, dropped)
-        elif tool.extra is not None and tool.extra.dialect == NAME and "functions" in tool.extra.payload:
+        elif _is_legacy(tool):
             functions.append(_function_of(tool))
         else:
             tools.append(_tool_of(tool, call, aim, dropped))
@@ -373,6 +380,11 @@ def _write_hosted(call: Call, tool: Tool, index: int, tools: list[Object], dropp
     dropped.add(f"tools[{index}]")
 
 
+def _is_legacy(tool: Tool) -> bool:
+    """Whether it came through the older ``functions``."""
+    return tool.extra is not None and tool.extra.dialect == NAME and "functions" in tool.extra.payload
+
+
 def _function_of(tool: Tool) -> Object:
     out: Object = {"name": tool.name}
     if tool.description is not None:
@@ -400,7 +412,13 @@ def _tool_of(tool: Tool, call: Call, aim: Aim, dropped: Dropped) -> Object:
         }
     else:
         inner = _function_of(tool)
-    out = {"type": "function", "function": {key: value for key, value in inner.items() if value is not None}}
+    beside = (
+        tool.extra.payload.get("beside", {}) if tool.extra is not None and tool.extra.dialect == NAME else {}
+    )
+    out = beside | {
+        "type": "function",
+        "function": {key: value for key, value in inner.items() if value is not None},
+    }
     if tool.cache is not None:
         if aim.quirks.cache_control:
             out["cache_control"] = tool.cache
@@ -412,11 +430,7 @@ def _tool_of(tool: Tool, call: Call, aim: Aim, dropped: Dropped) -> Object:
 def _choice_of(choice: ToolChoice, call: Call, filtered: bool) -> Json:
     custom = {tool.name for tool in call.tools if tool.custom and call.dialect == NAME}
     if choice.mode == "tool":
-        legacy = any(
-            tool.extra is not None and tool.extra.dialect == NAME
-            for tool in call.tools
-            if tool.name in choice.names
-        )
+        legacy = any(_is_legacy(tool) for tool in call.tools if tool.name in choice.names)
         name = choice.names[0] if choice.names else ""
         if legacy:
             return {"name": name}
