@@ -113,22 +113,24 @@ class MissingCapability(ClientError):
 
 
 class Unauthenticated(ClientError):
-    """``reason`` is one of MISSING, UNKNOWN."""
+    """``reason`` is one of MISSING, UNKNOWN, NOT_ADMIN."""
 
     kind = Kind.AUTHENTICATION
     status = 401
     closes = True
     MISSING = "missing"
     UNKNOWN = "unknown"
+    NOT_ADMIN = "not_admin"
     SENTENCES: ClassVar[dict[str, str]] = {
         MISSING: "No API key was given. Send it as 'Authorization: Bearer KEY', 'x-api-key: KEY' or 'x-goog-api-key: KEY'.",
         UNKNOWN: "The API key is not known here.",
+        NOT_ADMIN: "The admin secret is wrong.",
     }
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.code = "invalid_api_key" if reason == self.UNKNOWN else "missing_api_key"
+        self.code = "missing_api_key" if reason == self.MISSING else "invalid_api_key"
 
     def __str__(self) -> str:
         return self.SENTENCES[self.reason]

@@ -85,3 +85,6 @@ DELETE FROM quota_items WHERE route_id = :route_id;
 -- name: put_target(id, route_id, place, llm_model_id, provider_id, weight, priority)!
 INSERT INTO quota_items (id, route_id, place, llm_model_id, provider_id, weight, priority)
 VALUES (:id, :route_id, :place, :llm_model_id, :provider_id, :weight, :priority);
+
+-- name: set_account_active(id, active)
+UPDATE provider_accounts SET active = :active WHERE id = :id RETURNING id;
