@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import msgspec
@@ -28,9 +29,12 @@ class Payload(NamedTuple):
 def events_of(chunk: bytes) -> list[bytes]:
     """Whole events, each with the blank line that ends it."""
     if b"\r" not in chunk and chunk.endswith(b"\n\n"):
-        events = chunk.split(b"\n\n")
-        events.pop()
-        return [event + b"\n\n" for event in events]
+        *events, rest = chunk.split(b"\n\n")
+        found = [event + b"\n\n" for event in events]
+        if rest:
+            # A third line end in a row.
+            found.append(rest)
+        return found
     return _EVENT.findall(chunk)
 
 
@@ -80,7 +84,7 @@ def loads(data: bytes) -> Json:
         return None
 
 
-class BaseTap:
+class BaseTap(ABC):
     """Reads along in one answer that is passed on as it is. ``feed`` takes whole events and gives what is sent.
 
     ``content``: a first piece of the answer was seen. ``finished``: its terminal event was. ``failure``: the provider reported an error in
@@ -138,8 +142,9 @@ class BaseTap:
             raise Truncated("the stream ended before its terminal event")
         return b""
 
+    @abstractmethod
     def _event(self, event: bytes) -> bytes:
-        raise NotImplementedError
+        """One event, as it is passed on."""
 
     def _renamed(self, event: bytes, payload: Payload, path: tuple[str, ...]) -> tuple[bytes, int, int]:
         """The event under the client's model name, and where the old name stood in it."""

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import pytest
+
+from apipod_proxy.dialect.tap.base import events_of, payload_of, replaced, with_model
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\n\n"])
+def test_a_chunk_comes_apart_into_events_and_nothing_is_lost(end: bytes) -> None:
+    whole = b"data: 1" + end + b"event: a\ndata: 2" + end + b": c" + end
+    assert b"".join(events_of(whole)) == whole
+    assert b"".join(events_of(whole + b"data: rest")) == whole + b"data: rest"
+
+
+def test_the_data_of_an_event_is_found_and_replaced() -> None:
+    event = b"event: x\r\ndata: {}\r\n\r\n"
+    assert payload_of(event) == (b"x", b"{}", 16)
+    assert replaced(event, payload_of(event), b"[1]") == b"event: x\r\ndata: [1]\r\n\r\n"
+    spread = b"event: x\ndata: {\ndata: }\n\n"
+    assert payload_of(spread) == (b"x", b"{\n}", -1)
+    assert replaced(spread, payload_of(spread), b"{\n1}") == b"event: x\ndata: { 1}\n\n"
+    assert payload_of(b": comment\n\n").data == b""
+
+
+def test_only_a_string_at_the_path_is_replaced() -> None:
+    assert with_model(b'{"a":{"m":"x"}}', ("a", "m"), b'"y"') == (b'{"a":{"m":"y"}}', 10, 13)
+    for text in (b'{"a":{"m":1}}', b'{"a":1}', b"[]", b'{"b":{}}'):
+        assert with_model(text, ("a", "m"), b'"y"') == (text, -1, -1)
+    assert with_model(b'{"m":"1","m":"2"}', ("m",), b'"y"')[0] == b'{"m":"1","m":"y"}'
