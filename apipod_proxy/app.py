@@ -17,11 +17,14 @@ from typing import NamedTuple, Self
 from aiohttp import web
 
 from apipod_proxy import __version__
+from apipod_proxy.admin import AdminApi
+from apipod_proxy.administration import Office, admin_api
 from apipod_proxy.attempt import Asking
 from apipod_proxy.auth import credential, identify
 from apipod_proxy.booking import Booking
 from apipod_proxy.catalog.loader import CatalogWatcher
 from apipod_proxy.catalog.model import Account, Candidate, Provider, Snapshot
+from apipod_proxy.commands.keys import makers
 from apipod_proxy.dialect.table import DIALECTS
 from apipod_proxy.edge.body import BodyReader
 from apipod_proxy.edge.cors import Cors
@@ -34,7 +37,7 @@ from apipod_proxy.edge.middleware import Guard
 from apipod_proxy.edge.models import Models, Offered
 from apipod_proxy.edge.peer import Peers
 from apipod_proxy.edge.render import ANTHROPIC, GEMINI, OPENAI, RESPONSES, Renderer, dialect_of
-from apipod_proxy.edge.routes import Hot, add_routes
+from apipod_proxy.edge.routes import Hot, add_routes, keep_expecting
 from apipod_proxy.edge.server import DEFAULT_BOUNDS, Front, dispatcher, listening_sockets
 from apipod_proxy.edge.siblings import Siblings
 from apipod_proxy.edge.surface import Completions, GeminiCompletions, Hall
@@ -46,7 +49,7 @@ from apipod_proxy.limit.backend import Limits
 from apipod_proxy.limit.memory import MemoryLimits
 from apipod_proxy.limit.pace import Budget
 from apipod_proxy.overview import Overview
-from apipod_proxy.preparation import apply_config, migrate, open_settings_store, open_vault
+from apipod_proxy.preparation import apply_config, base_urls, migrate, open_settings_store, open_vault
 from apipod_proxy.route.capabilities import BITS
 from apipod_proxy.route.health import Health as UpstreamHealth
 from apipod_proxy.route.router import Router
@@ -268,6 +271,18 @@ class Server:
         for path in ("/v1/models/{id:.+}", "/v1beta/models/{id:.+}", "/models/{id:.+}"):
             get[path] = models.one
         add_routes(app, hot, get)
+        app.router.add_routes(self._admin().routes(expect_handler=keep_expecting))
+
+    def _admin(self) -> AdminApi:
+        now = asyncio.get_running_loop().time
+        return admin_api(
+            self.settings.admin_secret,
+            Office(self.store, self.vault, self.watcher, makers(), base_urls()),
+            index=lambda: self.gateway.serving.keys,
+            read_body=BodyReader(self.settings.max_body_mb).read,
+            account_states=lambda: self.upstream_health.status(now()),
+            revive=self.upstream_health.enable,
+        )
 
     async def _open_siblings(self) -> None:
         seat = self.launch.seat
