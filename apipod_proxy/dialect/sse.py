@@ -162,10 +162,7 @@ class Splitter:
         cut = last_boundary(self._tail + data) - len(self._tail)
         if cut <= 0:
             return self._hold(data, 0)
-        held = b"".join(self.held)
-        self.held.clear()
-        self._size = 0
-        return held + self._hold(data, cut)
+        return self.eof() + self._hold(data, cut)
 
     def eof(self) -> bytes:
         """What never became whole."""
@@ -183,8 +180,6 @@ class Splitter:
             self._tail = rest[-3:] if len(rest) >= 3 else (self._tail + rest)[-3:]
             if self._size > self._limit:
                 return data[:cut] + self.eof()
-        else:
-            self._tail = b""
         return data[:cut]
 
 
