@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from apipod_proxy.catalog.model import Candidate
-from apipod_proxy.dialect import Aim, AnswerInfo, Dialect, IdMaker, ProtocolError, identity, tap
+from apipod_proxy.dialect import Aim, AnswerInfo, Dialect, IdMaker, ProtocolError, identity, members, tap
 from apipod_proxy.dialect.vocabulary import Event, Failure, Start, Usage, UsageReport
 from apipod_proxy.errors import Kind, Unsupported, UpstreamBroken, UpstreamStatus
 from apipod_proxy.exchange import Exchange
@@ -16,6 +16,7 @@ from apipod_proxy.route.capabilities import Ability, ability_of
 from apipod_proxy.stream.lens import IdentityLens, Lens, TranslatingLens
 from apipod_proxy.stream.outlet import Outlet
 from apipod_proxy.stream.pump import Headers, StreamPump, WholePump, failure_error, is_json
+from apipod_proxy.upstream.provider import ProviderType
 from apipod_proxy.upstream.wire import Upstream, Wire
 
 JSON = b"application/json"
@@ -27,11 +28,12 @@ KEY_LIKE = re.compile(
 
 
 class Prepared(NamedTuple):
-    """A request for one candidate. ``spliced``: client and provider speak the same dialect."""
+    """A request for one candidate. ``spliced``: client and provider speak the same dialect; ``dropped``: the knobs that it lacks."""
 
     wire: Wire
     body: bytes
     spliced: bool
+    dropped: tuple[str, ...]
 
 
 class Asking:
@@ -49,6 +51,10 @@ class Asking:
         self._new_id = new_id
         self._loop = loop
 
+    def type_of(self, candidate: Candidate) -> ProviderType:
+        """What kind of provider ``candidate`` has."""
+        return self._upstream.type_of(candidate.provider)
+
     def prepare(self, x: Exchange, candidate: Candidate) -> Prepared:
         """Encode the request. BadRequest where it holds content that this provider's dialect cannot carry."""
         kind = self._upstream.type_of(candidate.provider)
@@ -60,15 +66,13 @@ class Asking:
         assert top is not None
         if spoken == x.dialect.name:
             body, dropped = identity.for_upstream(x.body, top, candidate.upstream_model, wire.surface.quirks)
-            x.dropped = dropped
-            return Prepared(wire, body, True)
+            return Prepared(wire, body, True, dropped)
         if x.call is None:
             x.call = x.dialect.decode_request(x.body, model=x.requested_model, stream=x.streamed)
         ability: Ability = ability_of(candidate.model)
-        aim = Aim(candidate.upstream_model, ability.max_output, wire.surface.quirks)
+        aim = Aim(candidate.upstream_model, ability.max_output, wire.surface.quirks, signs=kind.signs)
         encoded = self._dialects[spoken].encode_request(x.call, aim)
-        x.dropped = tuple(encoded.dropped)
-        return Prepared(wire, encoded.body, False)
+        return Prepared(wire, encoded.body, False, tuple(encoded.dropped))
 
     def lens(self, x: Exchange, prepared: Prepared) -> Lens:
         """What this answer is seen through."""
@@ -79,9 +83,9 @@ class Asking:
                 x.dialect.name, x.requested_model, strip_usage=not top.include_usage, choices=top.choices
             )
             return IdentityLens(seen)
-        return TranslatingLens(
-            self._dialects[prepared.wire.dialect].decoder(self._new_id), x.dialect.encoder(self.info(x))
-        )
+        wire = prepared.wire
+        decoder = self._dialects[wire.dialect].decoder(self._new_id, wire.surface.quirks)
+        return TranslatingLens(decoder, x.dialect.encoder(self.info(x)))
 
     def info(self, x: Exchange) -> AnswerInfo:
         top = x.top
@@ -122,8 +126,10 @@ class Asking:
                 answer = tap.rewrite_answer(x.dialect.name, body, x.requested_model)
                 if answer.failure is not None:
                     raise failure_error(answer.failure)
+                if answer.body is body and members.read(body) is None:
+                    raise UpstreamBroken("the answer is no JSON object")
                 return answer.body, answer.usage
-            events = self._events(prepared.wire.dialect, body, is_json(pump.headers))
+            events = self._events(prepared.wire, body, is_json(pump.headers))
             return x.dialect.encoder(self.info(x)).fold(events), usage_of(events)
         except ProtocolError as exc:
             raise UpstreamBroken(str(exc)) from exc
@@ -131,7 +137,7 @@ class Asking:
     def replay(self, x: Exchange, prepared: Prepared, pump: StreamPump, outlet: Outlet) -> Usage:
         """A JSON answer to a client that asked for a stream: the same events, sent at once."""
         try:
-            events = self._events(prepared.wire.dialect, pump.collected, True)
+            events = self._events(prepared.wire, pump.collected, True)
             usage = usage_of(events)
             encoder = x.dialect.encoder(self.info(x))
             data = b"".join(encoder.send(event) for event in events)
@@ -142,12 +148,12 @@ class Asking:
         outlet.finish()
         return usage
 
-    def _events(self, dialect: str, body: bytes, unary: bool) -> list[Event]:
-        row = self._dialects[dialect]
+    def _events(self, wire: Wire, body: bytes, unary: bool) -> list[Event]:
+        row, quirks = self._dialects[wire.dialect], wire.surface.quirks
         if unary:
-            events = row.decode_unary(body, self._new_id)
+            events = row.decode_unary(body, self._new_id, quirks)
         else:
-            decoder = row.decoder(self._new_id)
+            decoder = row.decoder(self._new_id, quirks)
             events = decoder.feed(body) + decoder.eof()
         for event in events:
             if isinstance(event, Failure):
@@ -159,7 +165,7 @@ def usage_of(events: list[Event]) -> Usage:
     """What the events report, later reports over earlier ones."""
     usage = Usage()
     for event in events:
-        if isinstance(event, UsageReport) or (isinstance(event, Start) and event.usage is not None):
+        if isinstance(event, UsageReport | Start) and event.usage is not None:
             usage = usage.merged(event.usage)
     return usage
 

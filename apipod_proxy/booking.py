@@ -9,6 +9,7 @@ from apipod_proxy.edge.middleware import Seen
 from apipod_proxy.exchange import Exchange, Outcome, seconds_to_ms
 from apipod_proxy.usage.access_log import LogLine
 from apipod_proxy.usage.metrics import Metrics
+from apipod_proxy.usage.prices import cost
 from apipod_proxy.usage.record import UsageRow
 
 LONGEST_NAME = 256
@@ -95,6 +96,7 @@ class Booking:
                     ttft_ms=ttft_ms,
                     duration_ms=duration_ms,
                     attempts=attempts,
+                    cost_nano=cost(usage, candidate.model.price) if candidate is not None else None,
                 )
             )
         self._count(x, model, provider, duration_ms, ttft_ms)

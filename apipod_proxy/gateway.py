@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from apipod_proxy.attempt import Asking, Prepared
-from apipod_proxy.catalog.model import Candidate
-from apipod_proxy.dialect.vocabulary import Usage
+from apipod_proxy.attempt import Asking
+from apipod_proxy.catalog.model import Candidate, Strategy
 from apipod_proxy.edge.answer import Answer, header_lines
 from apipod_proxy.edge.limit_headers import LimitLines
 from apipod_proxy.errors import (
@@ -20,7 +19,6 @@ from apipod_proxy.errors import (
     NoCandidate,
     ProxyError,
     ShuttingDown,
-    UpstreamError,
     UpstreamStatus,
 )
 from apipod_proxy.exchange import Exchange, Outcome
@@ -28,16 +26,27 @@ from apipod_proxy.limit.backend import Limits
 from apipod_proxy.limit.estimate import Outputs, attachments, input_tokens, reserve
 from apipod_proxy.limit.model import Lease
 from apipod_proxy.room import Room
-from apipod_proxy.route import capabilities
-from apipod_proxy.route.capabilities import NO_NEEDS, Needs
+from apipod_proxy.route.backoff import pause
+from apipod_proxy.route.capabilities import (
+    AUDIO,
+    DOCUMENTS,
+    EVERYTHING,
+    NO_NEEDS,
+    STREAMING,
+    STRUCTURED_OUTPUT,
+    THINKING,
+    TOOLS,
+    VISION,
+    Needs,
+)
 from apipod_proxy.route.classify import Action, Verdict, classify
 from apipod_proxy.route.health import Health
-from apipod_proxy.route.index import Plan
+from apipod_proxy.route.index import Pair, Plan
 from apipod_proxy.route.router import Router
 from apipod_proxy.serving import Serving, Way
 from apipod_proxy.stream.outlet import Outlet
 from apipod_proxy.stream.pump import StreamPump, WholePump
-from apipod_proxy.usage.record import NOTHING, Attempt, Charge, charge
+from apipod_proxy.trial import Trial
 
 JSON = b"application/json"
 MAX_TURNS = 10
@@ -45,6 +54,17 @@ MAX_TURNS = 10
 
 MAX_LEARNT = 10_000
 """Models whose output lengths are remembered; names behind a star are the clients' choice."""
+
+
+HINT_BITS = (
+    TOOLS,
+    VISION,
+    DOCUMENTS,
+    AUDIO,
+    STRUCTURED_OUTPUT,
+    THINKING,
+)
+"""In the order of ``identity.Hints``."""
 
 
 class Budget(Protocol):
@@ -67,6 +87,16 @@ class Parts:
     random: Callable[[], float]
 
 
+class Ask(NamedTuple):
+    """One request on its way through the candidates; ``outlet`` is None where the answer is not streamed."""
+
+    x: Exchange
+    way: Way
+    room: Room
+    client: Answer
+    outlet: Outlet | None
+
+
 class DialectFrames:
     """The frames that the gateway itself puts into a stream, in the client's dialect."""
 
@@ -86,7 +116,7 @@ class Gateway:
     def __init__(self, parts: Parts, serving: Serving, loop: asyncio.AbstractEventLoop) -> None:
         self.parts = parts
         self.serving = serving
-        self._loop = loop
+        self.loop = loop
         self._outputs: dict[str, Outputs] = {}
         self._running: set[StreamPump | WholePump] = set()
         self._stopping = False
@@ -105,10 +135,10 @@ class Gateway:
         way = serving.way(x.principal, x.requested_model, x.narrowed_to)
         plan = way.plan
         x.strategy, x.candidates = plan.strategy, len(plan.pairs)
-        outlet = Outlet(client, DialectFrames(x), parts.ping_seconds, self._loop) if x.streamed else None
+        outlet = Outlet(client, DialectFrames(x), parts.ping_seconds, self.loop) if x.streamed else None
         room = Room(parts.limits, way.half, self._reservation(x, plan))
         try:
-            await self._ask(x, way, room, client, outlet)
+            await self._ask(Ask(x, way, room, client, outlet))
         except ProxyError as error:
             if outlet is None or not client.begun:
                 raise
@@ -120,94 +150,92 @@ class Gateway:
             if outlet is not None:
                 outlet.close()
 
-    async def _ask(self, x: Exchange, way: Way, room: Room, client: Answer, outlet: Outlet | None) -> None:
+    async def _ask(self, ask: Ask) -> None:
         """Each candidate once, best first; then, after a pause and within a budget, those again that may be asked again."""
-        parts, serving = self.parts, self.serving
+        parts, serving, room = self.parts, self.serving, ask.room
         failed: ProxyError | None = None
-        for turn in range(MAX_TURNS):
-            again: Candidate | None = None
-            for candidate in self._candidates(x, way, failed):
-                if turn and not parts.repeats.try_take():
-                    break
+        candidates = self.candidates(ask)
+        for turn in range(1, MAX_TURNS + 1):
+            again: list[Candidate] | None = None
+            for candidate in candidates:
                 lease = await room.admit(serving.seat(candidate).half)
                 if lease is None:
                     parts.health.skipped(candidate)
                     continue
-                failed = await self._attempt(x, candidate, room, lease, client, outlet)
+                failed = await self.attempt(ask, candidate, lease)
                 if failed is None:
                     return
-                verdict = verdict_on(failed, candidate)
-                if verdict.action is Action.FINAL:
-                    raise failed
-                if verdict.again and turn + 1 < candidate.provider.retries.attempts:
-                    again = candidate
+                if self.may_repeat(failed, candidate, turn):
+                    again = [*(again or ()), candidate]
             if again is None:
                 break
-            await asyncio.sleep(self._pause(again, turn))
-        raise last_word(failed, room, way.plan)
+            await asyncio.sleep(pause(again[0].provider.retries, turn, parts.random))
+            candidates = self.repeats(again)
+        raise last_word(failed, room, ask.way.plan)
 
-    def _pause(self, candidate: Candidate, turn: int) -> float:
-        """Full jitter: anything up to the exponential bound, so that clients who failed together do not return together."""
-        retries = candidate.provider.retries
-        return self.parts.random() * min(retries.max, retries.base * 2.0**turn)
+    def may_repeat(self, failed: ProxyError, candidate: Candidate, turn: int) -> bool:
+        """Whether ``candidate`` may be asked once more after its attempt ``turn``. Raises ``failed`` where nobody else is to be asked."""
+        verdict = self.verdict(failed, candidate)
+        if verdict.action is Action.FINAL:
+            raise failed
+        return verdict.again and verdict.park <= 0 and turn < candidate.provider.retries.attempts
 
-    def _candidates(self, x: Exchange, way: Way, failed: ProxyError | None) -> Iterable[Candidate]:
-        """Best first; none where nobody is in service any more after ``failed``."""
+    def verdict(self, error: ProxyError, candidate: Candidate) -> Verdict:
+        """What ``error`` means for this candidate."""
+        if isinstance(error, BadRequest):
+            return Verdict(Action.NEXT, "cannot carry the request")
+        shared = self.parts.asking.type_of(candidate).quota_shared
+        return classify(error, candidate.provider, quota_shared=shared)
+
+    def candidates(self, ask: Ask) -> Iterable[Candidate]:
+        """Best first. Raises MissingCapability where none can serve the request, NoCandidate where none is in service."""
+        way = ask.way
         lone = way.lone
-        if lone is not None and self.parts.health.admits(lone, self._loop.time()):
+        if lone is not None and self.parts.health.admits(lone, self.loop.time()):
             return (lone.candidate,)
-        try:
-            # The first one is drawn now, so that it is known here whether there is any.
-            draw = self._draw(x, way.plan)
-            return chain((next(draw),), draw)
-        except NoCandidate:
-            if failed is None:
-                raise
-            return ()
+        draw = self._draw(ask.x, way.plan)
+        # The first one is drawn now, so that it is known here whether there is any.
+        return chain((next(draw),), draw)
+
+    def repeats(self, again: Iterable[Candidate]) -> Iterator[Candidate]:
+        """Those of ``again`` that are still in service, for as long as the budget of repeats allows it."""
+        for candidate in again:
+            if not self.parts.health.admits(pair_of(candidate), self.loop.time()):
+                continue
+            if not self.parts.repeats.try_take():
+                self.parts.health.skipped(candidate)
+                return
+            yield candidate
 
     def _draw(self, x: Exchange, plan: Plan) -> Iterator[Candidate]:
-        assert x.top is not None
-        hints = x.top.hints()
-        mask = sum(bit for bit, held in zip(HINT_BITS, hints, strict=False) if held)
-        needs = (
-            Needs(mask, x.input_estimate, x.top.max_tokens or 0) if mask or plan.context_window else NO_NEEDS
-        )
-        affinity = None
-        if hints.assistant and len(plan.pairs) > len(plan.options):
-            affinity = int.from_bytes(blake2b(x.top.beginning(), digest_size=8).digest(), "little")
+        needs, affinity = wants(x, plan)
         return self.parts.router.draw(plan, needs, affinity)
 
-    async def _attempt(
-        self,
-        x: Exchange,
-        candidate: Candidate,
-        room: Room,
-        lease: Lease,
-        client: Answer,
-        outlet: Outlet | None,
-    ) -> ProxyError | None:
+    async def attempt(self, ask: Ask, candidate: Candidate, lease: Lease) -> ProxyError | None:
         """Ask ``candidate``; None when the client has its answer, or as much of it as there will be."""
-        attempt = Try(self, x, candidate, room, lease)
+        x, client, outlet = ask.x, ask.client, ask.outlet
+        trial = Trial(self, ask, candidate, lease)
         try:
             prepared = self.parts.asking.prepare(x, candidate)
+            x.dropped = prepared.dropped
             if outlet is not None:
-                client.headers = self._headers(x, candidate)
-                await attempt.stream(prepared, outlet)
+                client.headers = self.headers(x, candidate)
+                await trial.stream(prepared, outlet)
             else:
-                body = await attempt.whole(prepared)
+                body = await trial.whole(prepared)
                 x.answer_bytes = len(body)
-                client.headers = self._headers(x, candidate)
+                client.headers = self.headers(x, candidate)
                 client.send(200, JSON, body)
         except ProxyError as error:
-            attempt.failed(error)
-            if attempt.started and outlet is not None:
+            trial.failed(error)
+            if trial.started and outlet is not None:
                 x.error = error
                 x.outcome = Outcome.STOPPED if isinstance(error, ShuttingDown) else Outcome.TRUNCATED
                 outlet.fail(error)
                 return None
             return error
         finally:
-            attempt.close()
+            trial.close()
             if outlet is not None:
                 x.answer_bytes = outlet.sent
         x.outcome = Outcome.OK
@@ -234,7 +262,7 @@ class Gateway:
             found = self._outputs[model] = Outputs()
         found.observe(tokens)
 
-    def _headers(self, x: Exchange, candidate: Candidate) -> bytes:
+    def headers(self, x: Exchange, candidate: Candidate) -> bytes:
         """Lines, not pairs: they are made for every answer."""
         assert x.principal is not None
         serving = self.serving
@@ -272,155 +300,6 @@ class Gateway:
             pump.give_up(ShuttingDown())
 
 
-class Try:
-    """One attempt under way: whatever way it ends, its lease is settled once and it has its entry among the attempts."""
-
-    __slots__ = (
-        "_candidate",
-        "_gateway",
-        "_lease",
-        "_outcome",
-        "_pump",
-        "_reported",
-        "_room",
-        "_started_at",
-        "_status",
-        "_whole",
-        "_x",
-    )
-
-    def __init__(self, gateway: Gateway, x: Exchange, candidate: Candidate, room: Room, lease: Lease) -> None:
-        self._gateway = gateway
-        self._x = x
-        self._candidate = candidate
-        self._room = room
-        self._lease = lease
-        self._pump: StreamPump | WholePump | None = None
-        self._reported: Usage | None = None
-        self._whole = False
-        self._outcome = "cancelled"
-        self._status: int | None = None
-        self._started_at = gateway._loop.time()
-
-    @property
-    def started(self) -> bool:
-        """Whether content of this attempt reached the client."""
-        return isinstance(self._pump, StreamPump) and self._pump.started
-
-    async def stream(self, prepared: Prepared, outlet: Outlet) -> None:
-        asking = self._gateway.parts.asking
-        pump = self._pump = StreamPump(outlet, asking.lens(self._x, prepared), self._gateway._loop)
-        await self._run(prepared, pump)
-        if pump.is_stream:
-            self._reported = pump.lens.usage
-        else:
-            self._reported = asking.replay(self._x, prepared, pump, outlet)
-        self._succeed(pump)
-
-    async def whole(self, prepared: Prepared) -> bytes:
-        pump = self._pump = WholePump(self._gateway._loop)
-        await self._run(prepared, pump)
-        body, self._reported = self._gateway.parts.asking.whole(self._x, prepared, pump)
-        self._succeed(pump)
-        return body
-
-    async def _run(self, prepared: Prepared, pump: StreamPump | WholePump) -> None:
-        gateway, x = self._gateway, self._x
-        gateway.watch(pump)
-        gateway.parts.asking.send(x, prepared, self._candidate, pump)
-        await pump.waiter
-        self._status = pump.status or None
-        if pump.error is not None:
-            raise pump.error
-        if pump.status >= 300:
-            raise gateway.parts.asking.refused(x, prepared, self._candidate, pump)
-
-    def _succeed(self, pump: StreamPump | WholePump) -> None:
-        self._whole = True
-        self._outcome = "ok"
-        x = self._x
-        x.candidate = self._candidate
-        x.first_content_at = pump.first_content_at
-        first = None if pump.first_content_at is None else pump.first_content_at - self._started_at
-        self._gateway.parts.health.succeeded(
-            self._candidate, first if x.streamed else None, self._gateway._loop.time()
-        )
-
-    def failed(self, error: ProxyError) -> None:
-        verdict = verdict_on(error, self._candidate)
-        self._outcome = verdict.reason
-        self._x.candidate = self._candidate
-        if isinstance(error, UpstreamError):
-            self._gateway.parts.health.failed(self._candidate, verdict, self._gateway._loop.time())
-        else:
-            self._gateway.parts.health.skipped(self._candidate)
-
-    def close(self) -> None:
-        pump, x, gateway = self._pump, self._x, self._gateway
-        sent = False
-        if pump is not None:
-            gateway.unwatch(pump)
-            if pump.call is not None:
-                sent = pump.call.sent
-                pump.call.abort()
-            if isinstance(pump, StreamPump) and self._reported is None:
-                self._reported = pump.lens.usage
-        if self._outcome == "cancelled":
-            gateway.parts.health.skipped(self._candidate)
-            x.candidate = self._candidate
-        used = self._charge(sent)
-        self._room.settle(self._lease, used.tokens, sent=sent)
-        if self._whole or self.started or self._outcome == "cancelled":
-            x.usage, x.estimated = used.usage, used.estimated
-            self._room.charged = used.tokens
-            if pump is not None:
-                x.first_content_at = pump.first_content_at
-        if self._whole and used.usage.output is not None:
-            gateway.learn(self._candidate.model.name, used.usage.output + (used.usage.reasoning or 0))
-        x.attempts.append(
-            Attempt(
-                self._candidate.model.name,
-                self._candidate.account.name,
-                self._outcome,
-                self._status,
-                used.usage if sent else None,
-                round((gateway._loop.time() - self._started_at) * 1000),
-            )
-        )
-
-    def _charge(self, sent: bool) -> Charge:
-        """An error status is a report of nothing: the provider did no work. What broke off without a report is estimated."""
-        if self._status is not None and self._status >= 300:
-            return NOTHING
-        x = self._x
-        return charge(
-            self._reported,
-            input_estimate=x.input_estimate,
-            sent=sent,
-            answer_bytes=self._pump.received if self._pump is not None else 0,
-            streamed=x.streamed,
-            whole=self._whole,
-        )
-
-
-HINT_BITS = (
-    capabilities.TOOLS,
-    capabilities.VISION,
-    capabilities.DOCUMENTS,
-    capabilities.AUDIO,
-    capabilities.STRUCTURED_OUTPUT,
-    capabilities.THINKING,
-)
-"""In the order of ``identity.Hints``."""
-
-
-def verdict_on(error: ProxyError, candidate: Candidate) -> Verdict:
-    """What ``error`` means for this candidate."""
-    if isinstance(error, BadRequest):
-        return Verdict(Action.NEXT, "cannot carry the request")
-    return classify(error, candidate.provider)
-
-
 def last_word(failed: ProxyError | None, room: Room, plan: Plan) -> ProxyError:
     """What the client is told when no candidate is left."""
     if failed is None:
@@ -431,3 +310,29 @@ def last_word(failed: ProxyError | None, room: Room, plan: Plan) -> ProxyError:
         elif failed.kind is Kind.OVERLOADED:
             failed.status = 503
     return failed
+
+
+def wants(x: Exchange, plan: Plan) -> tuple[Needs, int | None]:
+    """What the request needs of a candidate, and the hash of its conversation where turns should stay with one account."""
+    top = x.top
+    assert top is not None
+    several = len(plan.pairs) > len(plan.options)
+    by_cost = plan.strategy is Strategy.COST
+    if plan.mask == EVERYTHING and plan.context_window is None and not several and not by_cost:
+        return NO_NEEDS, None
+    hints = top.hints()
+    mask = STREAMING if x.streamed else 0
+    for bit, held in zip(HINT_BITS, hints, strict=False):
+        if held:
+            mask |= bit
+    needs = NO_NEEDS
+    if mask or by_cost or plan.context_window is not None:
+        needs = Needs(mask, x.input_estimate, top.max_tokens or 0)
+    if not several or not hints.assistant:
+        return needs, None
+    return needs, int.from_bytes(blake2b(top.beginning(), digest_size=8).digest(), "little")
+
+
+def pair_of(candidate: Candidate) -> Pair:
+    """``candidate`` as health knows it."""
+    return Pair(candidate, (candidate.account.id, candidate.model.id), candidate.account.weight, 0)

@@ -1,0 +1,154 @@
+"""One attempt under way: a candidate that has a lease and is being asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from apipod_proxy.attempt import Prepared
+from apipod_proxy.catalog.model import Candidate
+from apipod_proxy.dialect.vocabulary import Usage
+from apipod_proxy.errors import ProxyError, UpstreamError
+from apipod_proxy.limit.model import Lease
+from apipod_proxy.stream.outlet import Outlet
+from apipod_proxy.stream.pump import StreamPump, WholePump
+from apipod_proxy.usage.record import NOTHING, Attempt, Charge, charge
+
+if TYPE_CHECKING:
+    from apipod_proxy.gateway import Ask, Gateway
+
+
+class Trial:
+    """One attempt under way: whatever way it ends, its lease is settled once and it has its entry among the attempts."""
+
+    __slots__ = (
+        "_gateway",
+        "_lease",
+        "_outcome",
+        "_pump",
+        "_reported",
+        "_room",
+        "_settled",
+        "_status",
+        "_whole",
+        "_x",
+        "candidate",
+        "started_at",
+    )
+
+    def __init__(self, gateway: Gateway, ask: Ask, candidate: Candidate, lease: Lease) -> None:
+        self._gateway = gateway
+        self._x = ask.x
+        self.candidate = candidate
+        self._room = ask.room
+        self._lease = lease
+        self._pump: StreamPump | WholePump | None = None
+        self._reported: Usage | None = None
+        self._whole = False
+        self._settled = False
+        self._outcome = "cancelled"
+        self._status: int | None = None
+        self.started_at = gateway.loop.time()
+
+    @property
+    def started(self) -> bool:
+        """Whether content of this attempt reached the client."""
+        return isinstance(self._pump, StreamPump) and self._pump.started
+
+    async def stream(self, prepared: Prepared, outlet: Outlet) -> None:
+        asking = self._gateway.parts.asking
+        pump = self._pump = StreamPump(outlet, asking.lens(self._x, prepared), self._gateway.loop)
+        await self._run(prepared, pump)
+        if pump.is_stream:
+            self._reported = pump.lens.usage
+        else:
+            self._reported = asking.replay(self._x, prepared, pump, outlet)
+        self._succeed(pump)
+
+    async def whole(self, prepared: Prepared) -> bytes:
+        pump = self._pump = WholePump(self._gateway.loop)
+        await self._run(prepared, pump)
+        body, self._reported = self._gateway.parts.asking.whole(self._x, prepared, pump)
+        self._succeed(pump)
+        return body
+
+    async def _run(self, prepared: Prepared, pump: StreamPump | WholePump) -> None:
+        gateway, x = self._gateway, self._x
+        gateway.watch(pump)
+        gateway.parts.asking.send(x, prepared, self.candidate, pump)
+        await pump.waiter
+        if pump.error is not None:
+            raise pump.error
+        if pump.status >= 300:
+            raise gateway.parts.asking.refused(x, prepared, self.candidate, pump)
+
+    def _succeed(self, pump: StreamPump | WholePump) -> None:
+        self._whole = True
+        self._outcome = "ok"
+        x = self._x
+        x.candidate = self.candidate
+        x.first_content_at = pump.first_content_at
+        first = None if pump.first_content_at is None else pump.first_content_at - self.started_at
+        self._gateway.parts.health.succeeded(
+            self.candidate, first if x.streamed else None, self._gateway.loop.time()
+        )
+
+    def failed(self, error: ProxyError) -> None:
+        verdict = self._gateway.verdict(error, self.candidate)
+        self._outcome = verdict.reason
+        self._x.candidate = self.candidate
+        if isinstance(error, UpstreamError):
+            self._gateway.parts.health.failed(self.candidate, verdict, self._gateway.loop.time())
+        else:
+            self._gateway.parts.health.skipped(self.candidate)
+
+    def close(self) -> None:
+        """Settle it. Only the first call counts."""
+        if self._settled:
+            return
+        self._settled = True
+        pump, x, gateway = self._pump, self._x, self._gateway
+        sent = False
+        if pump is not None:
+            gateway.unwatch(pump)
+            self._status = pump.status or None
+            if pump.call is not None:
+                sent = pump.call.sent
+                pump.call.abort()
+            if isinstance(pump, StreamPump) and self._reported is None:
+                self._reported = pump.lens.usage
+        if self._outcome == "cancelled":
+            gateway.parts.health.skipped(self.candidate)
+            x.candidate = self.candidate
+        used = self._charge(sent)
+        self._room.settle(self._lease, used.tokens, sent=sent)
+        if self._whole or self.started or self._outcome == "cancelled":
+            x.usage, x.estimated = used.usage, used.estimated
+            self._room.charged = used.tokens
+            if pump is not None:
+                x.first_content_at = pump.first_content_at
+        if self._whole and used.usage.output is not None:
+            gateway.learn(self.candidate.model.name, used.usage.output + (used.usage.reasoning or 0))
+        x.attempts.append(
+            Attempt(
+                self.candidate.model.name,
+                self.candidate.account.name,
+                self._outcome,
+                self._status,
+                used.usage if sent else None,
+                round((gateway.loop.time() - self.started_at) * 1000),
+            )
+        )
+
+    def _charge(self, sent: bool) -> Charge:
+        """An error status is a report of nothing: the provider did no work. What broke off without a report is estimated."""
+        if self._status is not None and self._status >= 300:
+            return NOTHING
+        x = self._x
+        return charge(
+            self._reported,
+            input_estimate=x.input_estimate,
+            sent=sent,
+            answer_bytes=self._pump.received if self._pump is not None else 0,
+            streamed=x.streamed,
+            whole=self._whole,
+        )
