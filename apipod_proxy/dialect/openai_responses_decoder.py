@@ -126,6 +126,8 @@ class Answer:
     def __init__(self, ids: IdMaker) -> None:
         self._ids = ids
         self._items: dict[int, _Item] = {}
+        self._known: dict[str, _Item] = {}
+        """By id: the places in the finished response are not always those of the stream."""
         self._blocks = 0
         self._calls = 0
         self._started = False
@@ -193,9 +195,12 @@ class Answer:
             self._report(response, events)
             self._fail(response, events)
             return
+        # Some give one id to several items, so an id only counts if it is known from the stream.
+        known = dict(self._known)
         for index, item in enumerate(response.get("output") or ()):
             if isinstance(item, dict):
-                self._complete(self._items.setdefault(index, _Item()), item, events)
+                at = self._items.get(index) or known.get(str(item.get("call_id") or item.get("id")))
+                self._complete(at or self._items.setdefault(index, _Item()), item, events)
         details = response.get("incomplete_details")
         cause = _text(details.get("reason")) if isinstance(details, dict) else None
         reason = StopReason.TOOL_USE if self._calls else StopReason.STOP
@@ -227,6 +232,10 @@ class Answer:
         self._blocks += 1
         return block, True
 
+    def _note(self, item: _Item, raw: Object) -> None:
+        if name := raw.get("call_id") or raw.get("id"):
+            self._known[str(name)] = item
+
     def item_added(self, event: Object, events: list[Event]) -> None:
         raw = event.get("item")
         if not isinstance(raw, dict):
@@ -234,6 +243,7 @@ class Answer:
         item = self._item(event)
         item.kind = str(raw.get("type"))
         item.kept = _marks(raw)
+        self._note(item, raw)
         if item.kind in CALLS:
             self._open_call(item, raw, events)
         elif item.kind not in ("message", "reasoning"):
@@ -249,6 +259,7 @@ class Answer:
         if item.done:
             return
         item.done = True
+        self._note(item, raw)
         kind = str(raw.get("type"))
         if kind == "message":
             if not any(

@@ -440,9 +440,7 @@ class ItemsWriter:
             else:
                 out["file_id"] = self._file_id(media, path)
             return out | kept
-        if media.kind == "audio":
-            if media.data is None:
-                raise BadRequest("This model takes audio as base64 only", path)
+        if media.kind == "audio" and media.data is not None:
             form = (media.media_type or "audio/wav").partition("/")[2]
             form = {"mpeg": "mp3", "x-wav": "wav"}.get(form, form)
             return {"type": "input_audio", "input_audio": {"data": media.data, "format": form}}

@@ -15,6 +15,7 @@ from apipod_proxy.dialect.fields import (
     an_object,
     opt_bool,
     opt_int,
+    opt_list,
     opt_number,
     opt_object,
     opt_text,
@@ -92,7 +93,7 @@ def decode_request(body: bytes, *, model: str | None = None, stream: bool | None
         raise BadRequest("This field is required", "$.input")
     call = Call(NAME, name, reader.messages, include_usage=True)
     call.stream = bool(opt_bool(source, "stream", "$")) if stream is None else stream
-    for index, tool in enumerate(a_list(source.get("tools") or [], "$.tools")):
+    for index, tool in enumerate(opt_list(source, "tools", "$")):
         call.tools += read_tool(tool, f"$.tools[{index}]")
     for tool, path in reader.tools:
         call.tools += [
