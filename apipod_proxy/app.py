@@ -56,6 +56,7 @@ from apipod_proxy.route.router import Router
 from apipod_proxy.serving import Serving
 from apipod_proxy.settings import Settings
 from apipod_proxy.store import Store
+from apipod_proxy.store.upkeep import Upkeep
 from apipod_proxy.upstream.endpoint import Endpoint
 from apipod_proxy.upstream.pool import Pool
 from apipod_proxy.upstream.providers import PROVIDER_TYPES
@@ -139,6 +140,9 @@ class Server:
         self._stack.push_async_callback(self.store.close)
         if self.launch.seat is None:
             await migrate(self.store)
+        upkeep = Upkeep(self.store, secrets.token_hex(8))
+        upkeep.start()
+        self._stack.push_async_callback(upkeep.close)
         self.vault = await open_vault(settings, self.store, self.launch.environment)
         if self.launch.config is not None:
             await apply_config(self.store, self.vault, self.launch.config)

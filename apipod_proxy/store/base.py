@@ -12,6 +12,9 @@ from apipod_proxy.errors import StoreError
 from apipod_proxy.store import usage
 from apipod_proxy.store.statements import Library, Migration
 
+SUMMED = "summed"
+"""The mark before which the hourly sums hold everything that was booked."""
+
 
 class Row(Protocol):
     """The columns of a row, in the order of its statement."""
@@ -148,21 +151,46 @@ class Store(ABC):
         A row whose request id is there already is left alone, so a batch may be sent again.
         """
         async with self.writing() as session:
-            await session.execute_many("insert_usage", [usage.complete(row) for row in rows])
+            now = now_ms()
+            await session.execute_many("insert_usage", [usage.complete(row, now) for row in rows])
 
-    async def read_usage(self, since: int, until: int, most: int) -> list[dict[str, Any]]:
-        """Rows that started in [since, until), newest first, as column → value."""
+    async def read_usage(self, since: int, until: int, most: int, last_id: str = "") -> list[dict[str, Any]]:
+        """Rows that started in [since, until), newest first, as column → value.
+
+        For the next page ``until`` and ``last_id`` are ``started_at`` and ``request_id`` of the last row.
+        """
         async with self.reading() as session:
-            rows = await session.fetch("read_usage", since=since, until=until, most=most)
+            rows = await session.fetch("read_usage", since=since, until=until, last_id=last_id, most=most)
             return [dict(zip(usage.USAGE_COLUMNS, list(row), strict=True)) for row in rows]
 
     async def total_usage(self, grouping: str, since: int, until: int = usage.FAR) -> list[usage.UsageTotal]:
-        """Sums per owner of ``grouping`` (one of GROUPINGS) over what started in [since, until)."""
+        """Sums per owner of ``grouping`` (one of GROUPINGS) over what started in [since, until). The owner of "proxy" is ""."""
         if grouping not in usage.GROUPINGS:
             raise ValueError(f"{grouping!r} is not one of {', '.join(usage.GROUPINGS)}")
+        first_hour, last_hour = usage.whole_hours(since, until)
         async with self.reading() as session:
-            rows = await session.fetch("total_usage", grouping=grouping, since=since, until=until)
-            return [usage.UsageTotal(*list(row)) for row in rows]
+            rows = await session.fetch(
+                "total_usage",
+                grouping=grouping,
+                since=since,
+                until=until,
+                first_hour=first_hour,
+                last_hour=last_hour,
+                summed=await _mark(session, SUMMED),
+            )
+        totals = [usage.UsageTotal(*list(row)) for row in rows]
+        return [total._replace(owner="") for total in totals] if grouping == "proxy" else totals
+
+    async def sum_usage(self, until: int) -> None:
+        """Add what was booked before ``until`` (epoch milliseconds) to the hourly sums, from which totals are read then.
+
+        Whoever books must not be so late that a row with an earlier time is committed after this.
+        """
+        async with self.writing() as session:
+            since = await _mark(session, SUMMED)
+            if since < until:
+                await session.execute("sum_usage", since=since, until=until)
+                await session.execute("put_mark", name=SUMMED, value=until)
 
     async def retried_attempts(self, since: int) -> list[str]:
         """``attempts`` (JSON) of the requests since then that took more than one."""
@@ -170,6 +198,7 @@ class Store(ABC):
             return [row[0] for row in await session.fetch("retried_attempts", since=since)]
 
     async def delete_usage(self, before: int) -> None:
+        """Forget the rows that started before; their sums stay."""
         async with self.writing() as session:
             await session.execute("delete_usage", before=before)
 
@@ -191,3 +220,13 @@ class Store(ABC):
                 "put_level", [dict(zip(names, row, strict=True)) for row in sorted(rows)]
             )
             await session.execute("delete_levels", before=forget_before)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def _mark(session: Session, name: str) -> int:
+    row = await session.fetch_one("read_mark", name=name)
+    assert row is not None
+    return int(row[0])

@@ -36,6 +36,8 @@ USAGE_COLUMNS = (
 GROUPINGS = ("proxy", "user", "key", "subscription", "model", "provider", "account")
 """What totals can be asked for by. Users, keys and subscriptions are told by id, the others by name, an account as provider/account."""
 
+HOUR_MS = 3_600_000
+
 FAR = 2**62
 """Later than any time."""
 
@@ -58,10 +60,18 @@ class UsageTotal(NamedTuple):
     cost_nano: int
 
 
-def complete(row: Mapping[str, object] | Sequence[object]) -> dict[str, object]:
+def complete(row: Mapping[str, object] | Sequence[object], booked_at: int) -> dict[str, object]:
     """Every column of ``row``: null where it is absent, 0 or 1 for booleans. What no database takes is made fit."""
     given = row if isinstance(row, Mapping) else dict(zip(USAGE_COLUMNS, row, strict=False))
-    return {name: _fit(name, given.get(name)) for name in USAGE_COLUMNS}
+    columns = {name: _fit(name, given.get(name)) for name in USAGE_COLUMNS}
+    # Attempts are a compact JSON list of objects; only between two of them stands this text.
+    return columns | {"booked_at": booked_at, "attempt_count": str(columns["attempts"]).count("},{") + 1}
+
+
+def whole_hours(since: int, until: int) -> tuple[int, int]:
+    """The start of the first and the end of the last whole hour in [since, until); both ``until`` if there is none."""
+    first, last = -(-since // HOUR_MS) * HOUR_MS, until // HOUR_MS * HOUR_MS
+    return (first, last) if first < last else (until, until)
 
 
 def _fit(name: str, value: object) -> object:

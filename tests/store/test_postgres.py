@@ -103,6 +103,6 @@ async def test_libpq_parameters_are_taken(postgres_url: str, postgres_schema: st
     url = f"{postgres_url}?sslmode=prefer&connect_timeout=3&keepalives=1&application_name=mine&statement_cache_size=0"
     store = await open_store(None, url, postgres_schema)
     try:
-        assert await store.migrate() == ["0001_initial"]
+        assert (await store.migrate())[0] == "0001_initial"
     finally:
         await store.close()
