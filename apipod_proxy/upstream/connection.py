@@ -258,6 +258,10 @@ class Connection(asyncio.Protocol):
         receiver = call.receiver
         assert receiver is not None
         self._last = self._now()
+        due = self._last + call.timeouts.idle
+        if due < self._due:
+            # The timer was set for the head, which may take longer than a pause in the body.
+            self._arm(due)
         # The answer has begun, so the request is not repeated any more.
         call.head = call.body = b""
         self._sink = receiver.body
