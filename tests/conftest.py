@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
+from typing import Any, TypeVar, cast
 
 import asyncpg
 import pytest
@@ -13,10 +14,57 @@ import redis.asyncio
 import uvloop
 from blockbuster import BlockBuster, blockbuster_ctx
 
+T = TypeVar("T")
 
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+
+class Loop(uvloop.Loop):
+    """The loop of production with an end: what runs in it is cancelled when its test has used up its time.
+
+    pytest-timeout alone would wait for ever, because it raises in a signal handler and an idle uvloop drops what is raised there.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    def run_until_complete(self, future: Generator[Any, None, T] | Awaitable[T]) -> T:
+        task = asyncio.ensure_future(cast(Awaitable[T], future), loop=self)
+        expired = False
+
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+            task.cancel()
+
+        timer = self.call_later(self._seconds, expire)
+        try:
+            return super().run_until_complete(task)
+        except asyncio.CancelledError as exc:
+            if expired:
+                raise TimeoutError(f"the test did not end within {self._seconds:g} seconds") from exc
+            raise
+        finally:
+            timer.cancel()
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Every test runs on the loop that the server runs on."""
-    return {"uvloop": uvloop.new_event_loop}
+    marker = item.get_closest_marker("timeout")
+    limit = (
+        marker.args[0]
+        if marker and marker.args
+        else config.getoption("timeout") or config.getini("timeout") or 60
+    )
+    return {"uvloop": lambda: Loop(max(1.0, float(limit) - 1))}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # google-genai subclasses aiohttp's session, of which aiohttp warns; nothing that this project could change.
+    config.addinivalue_line(
+        "filterwarnings", "ignore:Inheritance class AiohttpClientSession:DeprecationWarning"
+    )
 
 
 @pytest.fixture(autouse=True)

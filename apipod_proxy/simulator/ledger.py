@@ -140,7 +140,7 @@ class Recorded:
             "method": self.method,
             "path": self.path,
             "query": self.query,
-            "headers": dict(self.headers),
+            "headers": {str(name): value for name, value in self.headers.items()},
             "body": self.body,
         }
 

@@ -85,7 +85,7 @@ class Sender:
         sent = 0
         for content, data in frames:
             if content:
-                if sent == breaks:
+                if sent == breaks == 0:
                     await self._break(response)
                     return
                 if sent == script.malformed:
@@ -99,10 +99,11 @@ class Sender:
                     await self._sleep(due - loop.time())
                 sent += 1
             await self._write(response, data)
+            if content and sent == breaks:
+                await self._break(response)
+                return
             if not gap:
                 await asyncio.sleep(0)
-        if breaks is not None and sent == breaks:
-            await self._break(response)
 
     def _first_break(self) -> int | None:
         script = self._script

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import orjson
 
@@ -150,16 +150,15 @@ def unary(scene: Scene) -> bytes:
     return pretty(answer)
 
 
-def _objects(scene: Scene) -> Iterator[tuple[bool, JSON]]:
-    chunks = _Chunks(scene)
-    reply = scene.reply
+def _objects(chunks: _Chunks, pieces: Sequence[str]) -> Iterator[tuple[bool, JSON]]:
+    scene, reply = chunks.scene, chunks.scene.reply
     if reply.stop == "blocked":
         yield False, chunks.blocked()
         return
     reasoning = reply.usage.reasoning
     for thought in reply.thoughts:
         yield True, chunks.chunk([_thought(thought)], said=0, reasoning=reasoning)
-    for said, piece in enumerate(reply.pieces, 1):
+    for said, piece in enumerate(pieces, 1):
         for choice in range(reply.choices):
             yield True, chunks.chunk([{"text": piece}], said=said, reasoning=reasoning, choice=choice)
     total = reply.usage.output - reasoning
@@ -179,36 +178,32 @@ def _objects(scene: Scene) -> Iterator[tuple[bool, JSON]]:
 
 def stream(scene: Scene) -> Iterator[Frame]:
     """The answer as server-sent events, whose lines end in CRLF."""
-    if scene.script.events is None and not scene.script.big:
-        for content, chunk in _objects(scene):
-            yield content, b"data: " + _compact(chunk) + b"\r\n\r\n"
-        return
-    # A load test: only the counts change from one event to the next, so only they are written anew.
-    middle: tuple[str, bytes, bytes, bytes] | None = None
-    for content, chunk in _objects(scene):
-        parts: list[JSON] = chunk["candidates"][0]["content"]["parts"] if content else []
-        usage = chunk.get("usageMetadata")
-        if not (usage and len(parts) == 1 and "text" in parts[0] and "thought" not in parts[0]):
-            yield content, b"data: " + _compact(chunk) + b"\r\n\r\n"
-            continue
-        if middle is None or middle[0] != parts[0]["text"]:
-            marked = chunk | {
-                "usageMetadata": usage | {"candidatesTokenCount": "@said@", "totalTokenCount": "@total@"}
-            }
-            head, rest = _compact(marked).split(b'"@said@"')
-            inner, tail = rest.split(b'"@total@"')
-            middle = parts[0]["text"], b"data: " + head, inner, tail + b"\r\n\r\n"
-        _, head, inner, tail = middle
-        yield (
-            content,
-            b"%s%d%s%d%s" % (head, usage["candidatesTokenCount"], inner, usage["totalTokenCount"], tail),
+    chunks, reply = _Chunks(scene), scene.reply
+    pieces = reply.pieces
+    if (
+        scene.script.events
+        and reply.choices == 1
+        and not (reply.thoughts or reply.calls or scene.script.no_usage)
+    ):
+        # A load test: only the counts change from one event to the next, so only they are written anew.
+        chunk = chunks.chunk([{"text": pieces[0]}], said=1, reasoning=0)
+        chunk["usageMetadata"] |= {"candidatesTokenCount": "@said@", "totalTokenCount": "@total@"}
+        template = (
+            _compact(chunk).replace(b"%", b"%%").replace(b'"@said@"', b"%d").replace(b'"@total@"', b"%d")
         )
+        template = b"data: " + template + b"\r\n\r\n"
+        prompt = reply.usage.prompt
+        for said in range(1, len(pieces) + 1):
+            yield True, template % (said, prompt + said)
+        pieces = ()
+    for content, chunk in _objects(chunks, pieces):
+        yield content, b"data: " + _compact(chunk) + b"\r\n\r\n"
 
 
 def stream_array(scene: Scene) -> Iterator[Frame]:
     """The answer as a JSON array that grows, which is what comes without ``alt=sse``."""
     start = b"["
-    for content, chunk in _objects(scene):
+    for content, chunk in _objects(_Chunks(scene), scene.reply.pieces):
         yield content, start + orjson.dumps(chunk, option=orjson.OPT_INDENT_2) + b"\n"
         start = b",\r\n"
     yield False, b"]" if start != b"[" else b"[]"
