@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -289,6 +290,21 @@ def events(body: bytes) -> list[bytes]:
         for line in frame.split(b"\n")
         if line.startswith(b"data: ")
     ]
+
+
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """The URL of a server that takes no connection: its queue is full, so that those who dial are left waiting."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        for each in waiting:
+            each.close()
 
 
 async def until(condition: Callable[[], object], seconds: float = 2.0) -> float:

@@ -124,11 +124,12 @@ async def test_a_provider_that_cannot_be_reached_goes_unnoticed(serve: Serve, up
     await fail_over(serve, gone, await upstream(GOOD[True]), True)
 
 
-async def test_a_provider_that_takes_no_connection_goes_unnoticed(serve: Serve, upstream: Upstreams) -> None:
-    # A network that swallows packets; none of this range is ever routed.
+async def test_a_provider_that_takes_no_connection_goes_unnoticed(
+    serve: Serve, upstream: Upstreams, deaf: str
+) -> None:
     rig = await serve(
         catalog(
-            "http://192.0.2.1:9",
+            deaf,
             await upstream(GOOD[False]),
             timeouts={"connect": 0.2, "first_byte": 1, "idle": 1},
         )
@@ -137,6 +138,7 @@ async def test_a_provider_that_takes_no_connection_goes_unnoticed(serve: Serve, 
     answer, _ = await rig.ask(chat())
     assert answer.status == 200
     assert time.monotonic() - begun < 1
+    assert (await rig.row())["attempts"][0]["outcome"] == "timeout (connect)"
 
 
 @pytest.mark.parametrize(
