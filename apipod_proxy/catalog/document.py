@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from apipod_proxy.catalog.fields import Mistakes, Table, did_you_mean
+from apipod_proxy.catalog.fields import ONE_LINE, Mistakes, Table, did_you_mean, is_one_line
 from apipod_proxy.catalog.model import (
     CAPABILITIES,
     Account,
@@ -261,6 +261,9 @@ class _Reader:
         if name is not None:
             # Read anew at each start. What is more than a name (a default, a text around it) may be a secret itself, and is not kept.
             value = self._vault.environment.get(name, "").strip()
+            if value and not is_one_line(value):
+                table.mistake("api_key", f"${{{name}}} holds something else; allowed: {ONE_LINE}")
+                return "", ""
             if value:
                 return value, f"${{{name}}}"
             if node == f"${{{name}}}":

@@ -18,6 +18,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 MOST_MISTAKES = 100
 MOST_NUMBER = 10**15
+ONE_LINE = "a text of one line without control characters"
 _TRUE = frozenset({"true", "yes", "on"})
 _FALSE = frozenset({"false", "no", "off"})
 _NUMBER = re.compile(r"[-+]?(\d[\d_]*(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
@@ -52,6 +53,13 @@ def describe(node: Node, *, secret: bool = False) -> str:
     text = str(node)
     short = text if len(text) <= 60 else text[:57] + "…"
     return short if isinstance(node, Plain) else repr(short)
+
+
+def is_one_line(text: str) -> bool:
+    """Whether headers, logs and databases take the text: no control characters, and nothing that is no character at all."""
+    return not any(
+        character < " " or character == "\x7f" or "\ud800" <= character <= "\udfff" for character in text
+    )
 
 
 def step(path: str, name: str) -> str:
@@ -282,10 +290,8 @@ class Table:
         except (Unset, Malformed) as exc:
             self._mistakes.add(path, str(exc))
             return None
-        if any(ord(character) < 32 or ord(character) == 127 for character in text):
-            self._mistakes.found(
-                path, repr(text), "a text of one line without control characters", secret=secret
-            )
+        if not is_one_line(text):
+            self._mistakes.found(path, repr(text), ONE_LINE, secret=secret)
             return None
         return str(text)
 

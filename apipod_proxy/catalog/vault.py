@@ -60,7 +60,7 @@ class Vault:
         """The key of an account: what its ``origin`` says now, else what was stored. Raises NotOurs."""
         if origin:
             try:
-                return expand(origin, self.environment)
+                return expand(origin, self.environment).strip()
             except (Unset, Malformed):
                 pass  # this process was started without it: what the one that applied the file read is stored
         return self.decrypt(sealed)

@@ -62,7 +62,7 @@ def parse_yaml(text: str) -> Node:
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         raise YamlMistake(mark.line + 1 if mark else 1, exc.problem or "this is no YAML") from exc
-    except yaml.YAMLError as exc:
+    except (yaml.YAMLError, UnicodeEncodeError) as exc:
         raise YamlMistake(1, f"this is no YAML: {str(exc).splitlines()[0]}") from exc
     return builder.root
 

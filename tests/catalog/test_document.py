@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 
 import pytest
 
@@ -293,3 +294,72 @@ def test_no_mistake_shows_a_secret() -> None:
         assert "s3cret" not in "".join(lines(text))
     assert "sk-openai" not in repr(read(FULL))
     assert ENVIRONMENT["ALICE_KEY"] not in repr(read(FULL))
+
+
+def test_a_key_in_the_environment_cannot_smuggle_a_header() -> None:
+    text = "providers: {p: {type: openai, api_key: '${K}'}}"
+    for value in ("a\r\nx: y", "a\x00", "a\udc80"):
+        with pytest.raises(CatalogMistakes) as caught:
+            read(text, make_vault({"K": value}))
+        assert caught.value.lines == [
+            "catalog.yaml: providers.p.api_key: ${K} holds something else; allowed: a text of one line without control characters"
+        ]
+    assert read(text, make_vault({"K": " sk-1\n"})).providers["p"].accounts[0].api_key == "sk-1"
+
+
+PIECES = [
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ",",
+    "- ",
+    "&a ",
+    "*a",
+    "<<: ",
+    "!!x ",
+    "'",
+    '"',
+    "|\n",
+    "? ",
+    "\n",
+    "  ",
+    "${",
+    "~",
+    "null",
+    "-1",
+]
+PIECES += [
+    "1e999",
+    "9" * 400,
+    "\t",
+    "#",
+    "%",
+    "---\n",
+    "@",
+    "\u2028",
+    "\ufeff",
+    "\x00",
+    "\ud800",
+    ".inf",
+    "true",
+]
+
+
+def test_a_damaged_file_is_read_or_refused_in_lines_and_nothing_else() -> None:
+    draw = random.Random(20)
+    for _ in range(400):
+        text = FULL
+        for _ in range(draw.randrange(1, 5)):
+            place, length = draw.randrange(len(text)), draw.randrange(30)
+            text = (
+                text[:place]
+                + draw.choice([*PIECES, text[length : 2 * length]])
+                + text[place + length * draw.randrange(2) :]
+            )
+        try:
+            read(text)
+        except CatalogMistakes as refused:
+            assert refused.lines
+            assert all(line.startswith("catalog.yaml: ") and "\n" not in line for line in refused.lines)

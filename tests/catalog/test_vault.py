@@ -33,6 +33,7 @@ def test_a_key_comes_from_where_it_came_from_or_from_what_was_stored() -> None:
     sealed = vault.encrypt("then")
     assert vault.account_key("${A}", sealed) == "now"
     assert vault.account_key("${B}", sealed) == "then"
+    assert Vault(b"k" * 32, {"A": " now\n"}, os.urandom).account_key("${A}", sealed) == "now"
     assert vault.account_key("", sealed) == "then"
 
 
