@@ -14,16 +14,18 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import orjson
 
 from apipod_proxy.dialect import custom_tools, media_types
+from apipod_proxy.dialect.dropped import Dropped
 from apipod_proxy.dialect.fields import Object, a_list, a_text, an_object, opt_text, required
 from apipod_proxy.dialect.gemini_names import NAME, SKIP_VALIDATION, camel_keys, generation
+from apipod_proxy.dialect.places import place_of
 from apipod_proxy.dialect.signatures import Signed, unwrap_base64
 from apipod_proxy.dialect.vocabulary import (
+    Call,
     Json,
     Media,
     Message,
@@ -240,38 +242,31 @@ def _is_stored(uri: str) -> bool:
 
 @dataclass(slots=True)
 class ContentsWriter:
-    """Writes the turns of one request. ``dropped`` grows with what could not be said."""
+    """Writes the turns of one request. ``dropped`` grows with what could not be said. ``signs``: whose signatures the target takes back."""
 
+    call: Call
     model: str
     fetches_urls: bool = True
     response_parts: bool | None = None
-    dropped: list[str] = field(default_factory=list)
+    signs: str = NAME
+    dropped: Dropped = field(default_factory=Dropped)
     contents: list[Object] = field(default_factory=list)
     system: list[Object] = field(default_factory=list)
     cached_content: str | None = None
     _calls: dict[str, ToolCall] = field(default_factory=dict)
 
-    def write(self, messages: Iterable[Message]) -> None:
+    def write(self) -> None:
         """All messages; afterwards ``contents``, ``system`` and ``cached_content`` hold them."""
-        for index, message in enumerate(messages):
-            path = f"$.messages[{index}]"
+        for message in self.call.messages:
             if message.role in (Role.SYSTEM, Role.DEVELOPER):
-                self._system(message, path)
+                self._system(message)
                 continue
-            parts = (
-                self._assistant(message, path)
-                if message.role is Role.ASSISTANT
-                else self._user(message, path)
-            )
+            parts = self._assistant(message) if message.role is Role.ASSISTANT else self._user(message)
             self._add("model" if message.role is Role.ASSISTANT else "user", parts)
         if not self.contents and self.system:
             # The API wants a turn; an instruction alone is asked as one.
             self._add("user", self.system)
             self.system = []
-
-    def drop(self, what: str) -> None:
-        if what not in self.dropped:
-            self.dropped.append(what)
 
     def _add(self, role: str, parts: list[Object]) -> None:
         if not parts:
@@ -281,15 +276,16 @@ class ContentsWriter:
         else:
             self.contents.append({"role": role, "parts": parts})
 
-    def _system(self, message: Message, path: str) -> None:
+    def _system(self, message: Message) -> None:
         texts = []
-        for number, part in enumerate(message.parts):
+        for part in message.parts:
             if not isinstance(part, (Text, Refusal)):
                 raise BadRequest(
-                    "Only text can stand in a system message of this model", f"{path}.content[{number}]"
+                    "Only text can stand in a system message of this model",
+                    place_of(self.call, message, part),
                 )
             if isinstance(part, Text) and part.cache is not None:
-                self.drop("cache_control")
+                self.dropped.add("cache_control")
             if part.text:
                 texts.append(part.text)
         if not self.contents:
@@ -297,37 +293,36 @@ class ContentsWriter:
         else:
             self._add("user", [{"text": f"<system>\n{text}\n</system>"} for text in texts])
 
-    def _user(self, message: Message, path: str) -> list[Object]:
+    def _user(self, message: Message) -> list[Object]:
         parts: list[Object] = []
         behind: list[Object] = []
-        for number, part in enumerate(message.parts):
-            at = f"{path}.content[{number}]"
+        for part in message.parts:
+            at = place_of(self.call, message, part)
             if isinstance(part, ToolResult):
                 parts.append(self._result(part, behind, at))
             else:
                 behind += self._any(part, at)
         return parts + behind
 
-    def _assistant(self, message: Message, path: str) -> list[Object]:
+    def _assistant(self, message: Message) -> list[Object]:
         parts: list[Object] = []
         first_call = True
         for number, part in enumerate(message.parts):
-            at = f"{path}.content[{number}]"
             if isinstance(part, Thinking):
                 self._thinking(part, message.parts[number + 1 :], parts)
             elif isinstance(part, ToolCall):
                 parts.append(self._call(part, parts, first_call))
                 first_call = False
             else:
-                parts += self._any(part, at)
+                parts += self._any(part, place_of(self.call, message, part))
         return parts
 
     def _thinking(self, part: Thinking, rest: list[Part], parts: list[Object]) -> None:
-        if part.signed_by not in (None, NAME) or part.redacted:
-            self.drop("thinking")
+        if part.signed_by not in (None, self.signs) or part.redacted:
+            self.dropped.add("thinking")
             return
         out: Object = {"text": part.text, "thought": True}
-        if part.signature and part.signed_by == NAME:
+        if part.signature and part.signed_by == self.signs:
             out["thoughtSignature"] = part.signature
             following = rest[0] if rest else None
             if isinstance(following, ToolCall) and not following.signature:
@@ -343,13 +338,13 @@ class ContentsWriter:
     def _call(self, part: ToolCall, parts: list[Object], first: bool) -> Object:
         self._calls[part.id] = part
         if part.cache is not None:
-            self.drop("cache_control")
+            self.dropped.add("cache_control")
         arguments = custom_tools.to_arguments(part.arguments) if part.custom else part.arguments
         call: Object = {"name": part.name, "args": arguments_object(arguments)}
         if not _is_nameless(part.extra):
             call["id"] = part.id
         out: Object = {"functionCall": call}
-        if part.signature and part.signed_by == NAME:
+        if part.signature and part.signed_by == self.signs:
             out["thoughtSignature"] = part.signature
         elif parts and set(parts[-1]) == {"thoughtSignature"}:
             out["thoughtSignature"] = parts.pop()["thoughtSignature"]
@@ -363,7 +358,7 @@ class ContentsWriter:
         if name is None:
             raise BadRequest(f"No tool call with the id '{part.call_id}' precedes this result", path)
         if part.cache is not None:
-            self.drop("cache_control")
+            self.dropped.add("cache_control")
         response: Object = {"name": name, "response": _result_object(part)}
         if not _is_nameless(part.extra):
             response["id"] = part.call_id
@@ -390,7 +385,7 @@ class ContentsWriter:
             return self.media(part, path)
         if isinstance(part, Opaque):
             if part.dialect != NAME:
-                raise BadRequest("This model cannot take such content", part.what or path)
+                raise BadRequest("This model cannot take such content", path)
             if isinstance(part.payload, dict) and set(part.payload) == {"cachedContent"}:
                 self.cached_content = part.payload["cachedContent"]
                 return []
@@ -399,23 +394,23 @@ class ContentsWriter:
 
     def _text(self, part: Text) -> list[Object]:
         if part.cache is not None:
-            self.drop("cache_control")
+            self.dropped.add("cache_control")
         if part.citations:
-            self.drop("citations")
+            self.dropped.add("citations")
         out: Object = {"text": part.text}
-        if part.signature and part.signed_by == NAME:
+        if part.signature and part.signed_by == self.signs:
             out["thoughtSignature"] = part.signature
         elif part.signature:
-            self.drop("thinking")
+            self.dropped.add("thinking")
         return [out] if part.text or "thoughtSignature" in out else []
 
     def media(self, media: Media, path: str) -> list[Object]:
         """The parts for one medium: its context as text, if there is one, and itself."""
         for set_, what in ((media.cache, "cache_control"), (media.citations, "citations")):
             if set_:
-                self.drop(what)
+                self.dropped.add(what)
         if media.detail not in (None, "auto"):
-            self.drop("detail")
+            self.dropped.add("detail")
         out: Object = {}
         media_type = media.media_type or media_types.guess(media.name or media.url, media.kind)
         if media.text is not None:
@@ -437,6 +432,11 @@ class ContentsWriter:
                 out["fileData"]["mimeType"] = media.media_type
         else:
             raise BadRequest("A file stored at another provider cannot be sent to this model", path)
+        if media.name and self.call.dialect == NAME:
+            next(iter(out.values()))["displayName"] = media.name
+        elif media.name and media.text is None:
+            # Only Vertex has a place for it.
+            self.dropped.add("filename")
         if media.extra and media.extra.dialect == NAME:
             out.update(media.extra.payload)
         return [{"text": media.context}, out] if media.context else [out]

@@ -243,8 +243,14 @@ def encode_request(call: Call, aim: Aim) -> Encoded:
         raise BadRequest("This model keeps no earlier responses", "$.previous_response_id")
     quirks = aim.quirks
     inside = quirks.extra.get("function_response_parts")
-    writer = ContentsWriter(aim.model, quirks.fetches_urls, inside if isinstance(inside, bool) else None)
-    writer.write(call.messages)
+    writer = ContentsWriter(
+        call,
+        aim.model,
+        quirks.fetches_urls,
+        inside if isinstance(inside, bool) else None,
+        aim.signs or NAME,
+    )
+    writer.write()
     if not writer.contents:
         raise BadRequest("At least one message with content is needed", "$.messages")
     body: Object = {"contents": writer.contents}
@@ -258,21 +264,21 @@ def encode_request(call: Call, aim: Aim) -> Encoded:
     if call.safety and call.safety.dialect == NAME:
         body["safetySettings"] = call.safety.payload
     elif call.safety:
-        writer.drop(call.safety.what or "safety")
+        writer.dropped.add(call.safety.what or "safety")
     if call.service_tier is not None and (call.dialect == NAME or call.service_tier in TIERS):
         body["serviceTier"] = call.service_tier
     elif call.service_tier not in (None, "auto", "default"):
-        writer.drop("service_tier")
+        writer.dropped.add("service_tier")
     for extra in call.extra:
         if extra.dialect == NAME:
             _merge_extra(body, config, extra.payload)
         else:
-            writer.drop(extra.what)
+            writer.dropped.add(extra.what)
     if config:
         body["generationConfig"] = config
     for knob in quirks.drop & body.keys():
         del body[knob]
-        writer.drop(knob)
+        writer.dropped.add(knob)
     return Encoded(orjson.dumps(body), tuple(writer.dropped))
 
 
@@ -299,7 +305,7 @@ def _write_tools(call: Call, body: Object, writer: ContentsWriter, raw_schemas: 
     tools: list[Object] = []
     for index, tool in enumerate(call.tools):
         if tool.cache is not None:
-            writer.drop("cache_control")
+            writer.dropped.add("cache_control")
         if tool.hosted is None:
             if not declared:
                 tools.append({"functionDeclarations": declared})
@@ -307,7 +313,7 @@ def _write_tools(call: Call, body: Object, writer: ContentsWriter, raw_schemas: 
         elif tool.hosted.dialect == NAME:
             tools.append(tool.hosted.payload)
         else:
-            writer.drop(tool.hosted.what or tool.name)
+            writer.dropped.add(tool.hosted.what or tool.name)
     if tools:
         body["tools"] = tools
     _write_choice(call, body, writer, {tool["name"] for tool in declared})
@@ -322,7 +328,7 @@ def _declaration(tool: Tool, index: int, writer: ContentsWriter, raw_schemas: bo
     own = tool.extra.payload if tool.extra and tool.extra.dialect == NAME else {}
     declaration.update(own)
     if tool.strict:
-        writer.drop("strict")
+        writer.dropped.add("strict")
     if "parametersJsonSchema" in own or not isinstance(schema, dict):
         return declaration
     if raw_schemas:
@@ -347,7 +353,7 @@ def _write_choice(call: Call, body: Object, writer: ContentsWriter, known: set[s
     if choice is None:
         return
     if choice.parallel is False:
-        writer.drop("parallel_tool_calls")
+        writer.dropped.add("parallel_tool_calls")
     if not call.tools:
         return
     missing = [name for name in choice.names if name not in known]
@@ -387,7 +393,7 @@ def _write_config(call: Call, aim: Aim, writer: ContentsWriter, raw_schemas: boo
         config["maxOutputTokens"] = call.max_tokens
         if aim.max_output is not None and call.max_tokens > aim.max_output:
             config["maxOutputTokens"] = aim.max_output
-            writer.drop("max_tokens")
+            writer.dropped.add("max_tokens")
     if call.stop:
         config["stopSequences"] = call.stop
     if call.choices is not None:
@@ -397,9 +403,9 @@ def _write_config(call: Call, aim: Aim, writer: ContentsWriter, raw_schemas: boo
     if call.output and call.output.kind != "text":
         _write_output(call.output, config, raw_schemas)
     if call.reasoning:
-        thinking = thinking_config(call.reasoning, aim.model)
+        thinking = thinking_config(call.reasoning, aim.model, aim.thinks)
         if thinking is None:
-            writer.drop("reasoning")
+            writer.dropped.add("reasoning")
         elif thinking:
             config["thinkingConfig"] = thinking
     for what, value in (
@@ -411,7 +417,7 @@ def _write_config(call: Call, aim: Aim, writer: ContentsWriter, raw_schemas: boo
         ("prompt_cache_key", call.cache_key),
     ):
         if value:
-            writer.drop(what)
+            writer.dropped.add(what)
     return config
 
 
@@ -441,11 +447,11 @@ LEVELS = {
 }
 
 
-def thinking_config(reasoning: Reasoning, model: str) -> Object | None:
-    """``thinkingConfig`` for a model; {} where nothing needs to be said, None where the model does not think."""
+def thinking_config(reasoning: Reasoning, model: str, thinks: bool | None = None) -> Object | None:
+    """``thinkingConfig`` for a model; {} where nothing needs to be said, None where the model does not think (``thinks``, if known)."""
     age = generation(model)
     off = reasoning.enabled is False or reasoning.effort == "none" or reasoning.budget == 0
-    if age is not None and age < 2.5:
+    if not (age is None or age >= 2.5 if thinks is None else thinks):
         return {} if off else None
     # Models called pro cannot be told not to think.
     pro = "pro" in model

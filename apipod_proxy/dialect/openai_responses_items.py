@@ -18,9 +18,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from apipod_proxy.dialect import media_types
+from apipod_proxy.dialect.dropped import Dropped
 from apipod_proxy.dialect.fields import Object, a_list, a_text, an_object, opt_text, required
+from apipod_proxy.dialect.places import place_of
 from apipod_proxy.dialect.signatures import CALL, TEXT, unwrap_placed
 from apipod_proxy.dialect.vocabulary import (
+    Call,
     Json,
     Media,
     Message,
@@ -268,15 +271,19 @@ def _read_media(part: Object, kind: str, path: str) -> Media:
 class ItemsWriter:
     """Writes the items of one request. ``dropped`` grows with what could not be said, ``fields`` with top-level fields among the parts."""
 
-    tools: Mapping[str, Tool] = field(default_factory=dict)
+    call: Call
     fetches_urls: bool = True
-    dropped: list[str] = field(default_factory=list)
+    signs: str = NAME
+    dropped: Dropped = field(default_factory=Dropped)
     items: list[Object] = field(default_factory=list)
     fields: Object = field(default_factory=dict)
 
-    def write(self, messages: list[Message]) -> None:
-        for index, message in enumerate(messages):
-            path = f"$.messages[{index}]"
+    _tools: Mapping[str, Tool] = field(default_factory=dict)
+
+    def write(self) -> None:
+        """All messages; afterwards ``items`` and ``fields`` hold them."""
+        self._tools = {tool.name: tool for tool in self.call.tools}
+        for index, message in enumerate(self.call.messages):
             if (
                 index == 0
                 and message.extra
@@ -287,18 +294,14 @@ class ItemsWriter:
                     part.text for part in message.parts if isinstance(part, Text)
                 )
             elif message.role is Role.ASSISTANT:
-                self._assistant(message, path)
+                self._assistant(message)
             else:
-                self._other(message, path)
+                self._other(message)
 
-    def drop(self, what: str) -> None:
-        if what not in self.dropped:
-            self.dropped.append(what)
-
-    def _other(self, message: Message, path: str) -> None:
+    def _other(self, message: Message) -> None:
         content: list[Object] = []
-        for number, part in enumerate(message.parts):
-            at = f"{path}.content[{number}]"
+        for part in message.parts:
+            at = place_of(self.call, message, part)
             if isinstance(part, ToolResult):
                 self.items.append(self._result(part, at))
             elif isinstance(part, Opaque) and part.dialect == NAME and set(part.payload) == {"field"}:
@@ -314,14 +317,13 @@ class ItemsWriter:
         if content:
             self.items.append({"type": "message", "role": message.role.value, "content": content})
 
-    def _assistant(self, message: Message, path: str) -> None:
+    def _assistant(self, message: Message) -> None:
         own = (
             message.extra.payload.get("items", []) if message.extra and message.extra.dialect == NAME else []
         )
         begins = dict(own)
         open_item: Object | None = None
         for number, part in enumerate(message.parts):
-            at = f"{path}.content[{number}]"
             if number in begins:
                 open_item = None
             if isinstance(part, (Text, Refusal)) or (isinstance(part, Opaque) and _is_content(part)):
@@ -345,8 +347,8 @@ class ItemsWriter:
             elif isinstance(part, Opaque) and part.dialect == NAME:
                 self.items.append(part.payload)
             else:
-                what = part.what if isinstance(part, Opaque) and part.what else at
-                raise BadRequest("This model cannot take such content in an assistant message", what)
+                what = place_of(self.call, message, part)
+                raise BadRequest("This model cannot take such content in a message of its own", what)
 
     def _said(self, part: Text | Refusal | Opaque) -> Object:
         if isinstance(part, Refusal):
@@ -357,15 +359,15 @@ class ItemsWriter:
         self._note_marks(part)
         notes = [note.payload for note in part.citations if note.dialect == NAME]
         if len(notes) < len(part.citations):
-            self.drop("citations")
+            self.dropped.add("citations")
         return {"type": "output_text", "text": part.text, "annotations": notes}
 
     def _note_marks(self, part: Text | Media | ToolCall | ToolResult) -> None:
         if part.cache is not None:
-            self.drop("cache_control")
+            self.dropped.add("cache_control")
         if isinstance(part, (Text, ToolCall)) and part.signature:
             # Only other providers sign texts and calls.
-            self.drop("thinking")
+            self.dropped.add("thinking")
 
     def _thinking(self, part: Thinking) -> None:
         if part.extra and part.extra.dialect == NAME:
@@ -373,8 +375,8 @@ class ItemsWriter:
             if isinstance(item, dict) and item.get("type") == "reasoning":
                 self.items.append(item)
                 return
-        if part.signed_by != NAME or not part.signature:
-            self.drop("thinking")
+        if part.signed_by != self.signs or not part.signature:
+            self.dropped.add("thinking")
             return
         summary = [{"type": "summary_text", "text": part.text}] if part.text else []
         known = part.extra.payload if part.extra and part.extra.dialect == NAME else {}
@@ -385,7 +387,7 @@ class ItemsWriter:
     def _call(self, part: ToolCall) -> Object:
         self._note_marks(part)
         kept = dict(part.extra.payload) if part.extra and part.extra.dialect == NAME else {}
-        tool = self.tools.get(part.name)
+        tool = self._tools.get(part.name)
         named = {"name": part.name, **kept}
         if tool and tool.extra and tool.extra.dialect == NAME and "namespace" in tool.extra.payload:
             named |= {"name": tool.extra.payload["name"], "namespace": tool.extra.payload["namespace"]}
@@ -397,12 +399,13 @@ class ItemsWriter:
         self._note_marks(part)
         kind = "custom_tool_call_output" if part.custom else "function_call_output"
         item: Object = {"type": kind, "call_id": part.call_id}
-        if len(part.content) == 1 and isinstance(part.content[0], Text):
-            item["output"] = part.content[0].text
-        elif not part.content:
-            item["output"] = ""
+        # There is no flag for errors here; the model has to be told in words.
+        told = "Error: " if part.is_error else ""
+        if all(isinstance(piece, Text) for piece in part.content) and len(part.content) <= 1:
+            item["output"] = told + "".join(piece.text for piece in part.content if isinstance(piece, Text))
         else:
-            item["output"] = [
+            item["output"] = [{"type": "input_text", "text": told}] if told else []
+            item["output"] += [
                 self.content(piece, f"{path}.content[{number}]") for number, piece in enumerate(part.content)
             ]
         return item | (part.extra.payload if part.extra and part.extra.dialect == NAME else {})
@@ -419,13 +422,12 @@ class ItemsWriter:
         if isinstance(part, Opaque) and part.dialect == NAME:
             payload: Object = part.payload
             return payload
-        what = part.what if isinstance(part, Opaque) and part.what else path
-        raise BadRequest("This model cannot take such content", what)
+        raise BadRequest("This model cannot take such content", path)
 
     def _media(self, media: Media, path: str) -> Object:
         self._note_marks(media)
         if media.citations:
-            self.drop("citations")
+            self.dropped.add("citations")
         kept = media.extra.payload if media.extra and media.extra.dialect == NAME else {}
         if media.url is not None and not self.fetches_urls:
             raise BadRequest("This model does not load URLs; send the content as base64", path)
@@ -448,7 +450,7 @@ class ItemsWriter:
             heading = "\n".join(text for text in (media.name, media.context) if text)
             return {"type": "input_text", "text": f"{heading}\n\n{media.text}" if heading else media.text}
         if media.context:
-            self.drop("context")
+            self.dropped.add("context")
         out = {"type": "input_file"}
         if media.data is not None:
             out["filename"] = media.name or _file_name(media.media_type)

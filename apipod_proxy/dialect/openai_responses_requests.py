@@ -249,8 +249,8 @@ def _read_format(source: Object | None, path: str) -> OutputFormat | None:
 def encode_request(call: Call, aim: Aim) -> Encoded:
     """The body for ``/v1/responses``. Raises BadRequest for content that it cannot take."""
     tools = {tool.name: tool for tool in call.tools}
-    writer = ItemsWriter(tools, aim.quirks.fetches_urls)
-    writer.write(call.messages)
+    writer = ItemsWriter(call, aim.quirks.fetches_urls, aim.signs or NAME)
+    writer.write()
     body: Object = {"model": aim.model, **writer.fields, "input": writer.items}
     if call.stream:
         body["stream"] = True
@@ -264,7 +264,7 @@ def encode_request(call: Call, aim: Aim) -> Encoded:
         # What goes through another dialect brings its whole history each time; nothing needs to be kept.
         body["store"] = False
     include = []
-    if foreign and thinks(aim.model):
+    if foreign and thinks(aim):
         include.append(SEALED)
     if call.sampling.logprobs:
         include.append(LOGPROBS)
@@ -273,17 +273,20 @@ def encode_request(call: Call, aim: Aim) -> Encoded:
             for key, value in extra.payload.items():
                 body[key] = {**body.get(key, {}), **value} if key in ("reasoning", "text") else value
         else:
-            writer.drop(extra.what)
+            writer.dropped.add(extra.what)
     if include and "include" not in body:
         body["include"] = include
     for knob in aim.quirks.drop & body.keys():
         del body[knob]
-        writer.drop(knob)
+        writer.dropped.add(knob)
     return Encoded(orjson.dumps(body), tuple(writer.dropped))
 
 
-def thinks(model: str) -> bool:
-    """Whether a model of this name reasons: only those take ``reasoning`` and give sealed reasoning."""
+def thinks(aim: Aim) -> bool:
+    """Whether the model reasons: only those take ``reasoning`` and give sealed reasoning. Its name tells where nobody said."""
+    if aim.thinks is not None:
+        return aim.thinks
+    model = aim.model
     return _REASONING_MODEL.search(model.lower()) is not None
 
 
@@ -292,12 +295,12 @@ def _write_tools(call: Call, writer: ItemsWriter) -> list[Object]:
     spaces: dict[str, Object] = {}
     for tool in call.tools:
         if tool.cache is not None:
-            writer.drop("cache_control")
+            writer.dropped.add("cache_control")
         if tool.hosted is not None:
             if tool.hosted.dialect == NAME:
                 written.append(tool.hosted.payload)
             else:
-                writer.drop(tool.hosted.what or tool.name)
+                writer.dropped.add(tool.hosted.what or tool.name)
             continue
         out = tool_object(tool, call.dialect != NAME)
         kept = tool.extra.payload if tool.extra and tool.extra.dialect == NAME else {}
@@ -375,7 +378,7 @@ def _write_settings(call: Call, aim: Aim, body: Object, writer: ItemsWriter) -> 
         limit = max(limit, MIN_OUTPUT)
         body["max_output_tokens"] = limit
         if limit != call.max_tokens:
-            writer.drop("max_tokens")
+            writer.dropped.add("max_tokens")
     sampling = call.sampling
     for key in ("temperature", "top_p", "top_logprobs"):
         if (value := getattr(sampling, key)) is not None:
@@ -388,10 +391,10 @@ def _write_settings(call: Call, aim: Aim, body: Object, writer: ItemsWriter) -> 
     if text:
         body["text"] = text
     if call.reasoning is not None and (reasoning := _write_reasoning(call.reasoning, call.dialect != NAME)):
-        if call.dialect == NAME or thinks(aim.model):
+        if call.dialect == NAME or thinks(aim):
             body["reasoning"] = reasoning
         else:
-            writer.drop("reasoning")
+            writer.dropped.add("reasoning")
     for key, value in (
         ("service_tier", call.service_tier),
         ("prompt_cache_key", call.cache_key),
@@ -404,14 +407,14 @@ def _write_settings(call: Call, aim: Aim, body: Object, writer: ItemsWriter) -> 
         if len(call.user) <= MAX_USER:
             body["user"] = call.user
         else:
-            writer.drop("user")
+            writer.dropped.add("user")
     if call.metadata is not None:
         if isinstance(call.metadata, dict) and all(
             isinstance(value, str) for value in call.metadata.values()
         ):
             body["metadata"] = call.metadata
         else:
-            writer.drop("metadata")
+            writer.dropped.add("metadata")
     _drop_unknown(call, writer)
 
 
@@ -428,9 +431,9 @@ def _drop_unknown(call: Call, writer: ItemsWriter) -> None:
         ("modalities", [name for name in call.modalities if name != "text"] or None),
     ):
         if value is not None:
-            writer.drop(what)
+            writer.dropped.add(what)
     if call.safety is not None:
-        writer.drop(call.safety.what or "safety")
+        writer.dropped.add(call.safety.what or "safety")
 
 
 def _format(output: OutputFormat) -> Object:

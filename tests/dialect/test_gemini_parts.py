@@ -8,6 +8,7 @@ import pytest
 from apipod_proxy.dialect.gemini_parts import ContentsReader, ContentsWriter, arguments_object
 from apipod_proxy.dialect.signatures import wrap_base64
 from apipod_proxy.dialect.vocabulary import (
+    Call,
     Media,
     Message,
     Opaque,
@@ -37,8 +38,8 @@ def model(*parts: Any) -> dict[str, Any]:
 
 
 def write(*messages: Message, model: str = "gemini-2.5-flash", **options: Any) -> ContentsWriter:
-    writer = ContentsWriter(model, **options)
-    writer.write(messages)
+    writer = ContentsWriter(Call("openai_chat", "m", list(messages)), model, **options)
+    writer.write()
     return writer
 
 
@@ -422,6 +423,15 @@ MEDIA: dict[str, tuple[Media, list[dict[str, Any]]]] = {
 def test_media_of_every_kind_are_written(name: str) -> None:
     media, expected = MEDIA[name]
     assert write(Message(Role.USER, [media])).contents == [user(*expected)]
+
+
+def test_names_of_files_are_for_gemini_alone() -> None:
+    part = {"inlineData": {"mimeType": "image/png", "data": PNG, "displayName": "a.png"}}
+    messages = read(user(part))
+    writer = ContentsWriter(Call("gemini", "m", messages), "gemini-2.5-flash")
+    writer.write()
+    assert writer.contents == [user(part)]
+    assert write(*messages).dropped == ["filename"]
 
 
 def test_marks_of_media_are_named() -> None:

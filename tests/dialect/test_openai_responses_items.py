@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from apipod_proxy.dialect.openai_responses_items import ItemsReader, ItemsWriter, flat_name
 from apipod_proxy.dialect.signatures import wrap
 from apipod_proxy.dialect.vocabulary import (
+    Call,
     Media,
     Message,
     Opaque,
@@ -31,9 +33,9 @@ def read(*items: Any) -> list[Message]:
     return reader.messages
 
 
-def write(*messages: Message, **options: Any) -> ItemsWriter:
-    writer = ItemsWriter(**options)
-    writer.write(list(messages))
+def write(*messages: Message, tools: Sequence[Tool] = (), **options: Any) -> ItemsWriter:
+    writer = ItemsWriter(Call("openai_chat", "m", list(messages), tools=list(tools)), **options)
+    writer.write()
     return writer
 
 
@@ -326,7 +328,7 @@ def test_calls_in_a_namespace_come_out_in_it() -> None:
     assert write(*messages).items == [item]
     tool = Tool("mcp__f", extra=Opaque(NAME, {"namespace": "mcp", "name": "f"}))
     foreign = Message(Role.ASSISTANT, [ToolCall("c", "mcp__f", "{}")])
-    assert write(foreign, tools={"mcp__f": tool}).items == [item]
+    assert write(foreign, tools=[tool]).items == [item]
 
 
 # Towards Responses
@@ -347,7 +349,7 @@ def test_results_with_one_text_are_strings_and_all_others_lists() -> None:
             {"type": "input_text", "text": "x"},
             {"type": "input_image", "image_url": f"data:image/png;base64,{PNG}"},
         ],
-        "bad",
+        "Error: bad",
     ]
     assert writer.items[2]["type"] == "custom_tool_call_output"
     assert writer.items[4] == message("user", {"type": "input_text", "text": "so?"})

@@ -375,7 +375,8 @@ def test_models_that_do_not_reason_are_not_asked_to() -> None:
     ],
 )
 def test_a_name_tells_whether_a_model_reasons(model: str, expected: bool) -> None:
-    assert thinks(model) is expected
+    assert thinks(Aim(model)) is expected
+    assert thinks(Aim(model, thinks=not expected)) is not expected
 
 
 @pytest.mark.parametrize(
