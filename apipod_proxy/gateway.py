@@ -138,7 +138,10 @@ class Gateway:
         outlet = Outlet(client, DialectFrames(x), parts.ping_seconds, self.loop) if x.streamed else None
         room = Room(parts.limits, way.half, self._reservation(x, plan))
         try:
-            await self._ask(Ask(x, way, room, client, outlet))
+            if plan.max_wait:
+                await self._ask_in_line(Ask(x, way, room, client, outlet))
+            else:
+                await self._ask(Ask(x, way, room, client, outlet))
         except ProxyError as error:
             if outlet is None or not client.begun:
                 raise
@@ -172,6 +175,44 @@ class Gateway:
             await asyncio.sleep(pause(again[0].provider.retries, turn, parts.random))
             candidates = self.repeats(again)
         raise last_word(failed, room, ask.way.plan)
+
+    async def _ask_in_line(self, ask: Ask) -> None:
+        """As ``_ask``, where a request may wait for room: whoever has room first is asked, and the keys take turns."""
+        parts, serving, room, plan = self.parts, self.serving, ask.room, ask.way.plan
+        principal = ask.x.principal
+        assert principal is not None
+        line = f"{principal.subscription.name} {plan.requested}"
+        until = self.loop.time() + plan.max_wait
+        failed: ProxyError | None = None
+        left = list(self.candidates(ask))
+        try:
+            for turn in range(1, MAX_TURNS + 1):
+                again: list[Candidate] = []
+                while left:
+                    halves = [serving.seat(candidate).half for candidate in left]
+                    max_wait = max(0.0, until - self.loop.time())
+                    taken = await room.wait(halves, line=line, key=principal.key.id, max_wait=max_wait)
+                    if taken is None:
+                        break
+                    candidate, lease = left.pop(taken[0]), taken[1]
+                    if parts.health.wait_of(pair_of(candidate), self.loop.time(), breakers=False):
+                        # It was parked or disabled while this request waited.
+                        parts.health.skipped(candidate)
+                        room.settle(lease, None, sent=False)
+                        continue
+                    failed = await self.attempt(ask, candidate, lease)
+                    if failed is None:
+                        return
+                    if self.may_repeat(failed, candidate, turn):
+                        again.append(candidate)
+                if not again:
+                    break
+                await asyncio.sleep(pause(again[0].provider.retries, turn, parts.random))
+                left += self.repeats(again)
+        finally:
+            for candidate in left:
+                parts.health.skipped(candidate)
+        raise last_word(failed, room, plan)
 
     def may_repeat(self, failed: ProxyError, candidate: Candidate, turn: int) -> bool:
         """Whether ``candidate`` may be asked once more after its attempt ``turn``. Raises ``failed`` where nobody else is to be asked."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from apipod_proxy.errors import LimitExceeded
 from apipod_proxy.limit.backend import Half, Limits
 from apipod_proxy.limit.model import Lease, Refusal
@@ -34,10 +36,31 @@ class Room:
         if self._half is not None:
             self._caller, self._half = admission.caller, None
         if admission.refusal is not None:
-            if self._refused is None or admission.refusal.retry_after < self._refused.retry_after:
-                self._refused = admission.refusal
+            self._note(admission.refusal)
             return None
         return admission.candidate
+
+    async def wait(
+        self, candidates: Sequence[Half], *, line: str, key: str, max_wait: float
+    ) -> tuple[int, Lease] | None:
+        """The first of ``candidates`` that has room within ``max_wait`` seconds, by its index; None where none has.
+
+        LimitExceeded at once where the caller has no room.
+        """
+        if self._half is not None:
+            admission = await self._limits.admit(self._half, None, self._tokens)
+            if admission.refusal is not None:
+                raise limit_exceeded(admission.refusal)
+            self._caller, self._half = admission.caller, None
+        waited = await self._limits.wait(candidates, self._tokens, line=line, key=key, max_wait=max_wait)
+        if waited.admission.candidate is None:
+            self._note(waited.admission.refusal)
+            return None
+        return waited.chosen, waited.admission.candidate
+
+    def _note(self, refusal: Refusal | None) -> None:
+        if refusal is not None and (self._refused is None or refusal.retry_after < self._refused.retry_after):
+            self._refused = refusal
 
     @property
     def refusal(self) -> LimitExceeded | None:
