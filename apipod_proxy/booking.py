@@ -138,7 +138,7 @@ class Booking:
             x.usage if x.attempts else None,
         )
         if x.error is not None:
-            metrics.error(x.error.kind)
+            metrics.error(x.error.kind.value)
         for attempt in x.attempts:
             asked = provider if attempt.model == model else self._provider_of(attempt.model)
             metrics.attempt(asked, attempt_outcome(attempt.outcome))
@@ -148,7 +148,7 @@ class Booking:
     def seen(self, seen: Seen, remote: str | None) -> None:
         """Book what is no completion: a list of models, a probe, an unknown path."""
         if seen.error is not None:
-            self._metrics.error(seen.error.kind)
+            self._metrics.error(seen.error.kind.value)
         if seen.path in PROBES and not self._log_probes:
             return
         self._log.record(

@@ -14,7 +14,8 @@ import orjson
 METRICS = "metrics"
 HEALTH = "health"
 
-ASK_SECONDS = 0.5
+ASK_SECONDS = 2.0
+"""More than a worker that is busy needs, and less than who scrapes waits."""
 ROUND_SECONDS = 1.0
 LONGEST_QUESTION = 64
 

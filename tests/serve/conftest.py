@@ -114,11 +114,18 @@ def clean_environment(folder: Path) -> dict[str, str]:
 
 
 def catalog(simulator_url: str) -> dict[str, Any]:
-    """Every name goes to the simulator."""
+    """Every name goes to the simulator; ``fast`` is a model of the catalog."""
     return {
         "providers": {"sim": {"type": "simulator", "base_url": simulator_url}},
         "models": {"fast": {"provider": "sim", "upstream_model": "sim-3-0"}},
-        "subscriptions": {"all": {"routes": {"*": {"targets": [{"provider": "sim"}]}}}},
+        "subscriptions": {
+            "all": {
+                "routes": {
+                    "fast": {"targets": [{"model": "fast"}]},
+                    "*": {"targets": [{"provider": "sim"}]},
+                }
+            }
+        },
         "users": {"tester": {"subscription": "all", "keys": [{"key": KEY, "name": "test"}]}},
     }
 
