@@ -7,7 +7,7 @@ from aiohttp import web
 
 from apipod_proxy.simulator.answers.scene import dumps
 from apipod_proxy.simulator.ask import is_object
-from apipod_proxy.simulator.script import UnknownKnob
+from apipod_proxy.simulator.script import KNOBS, UnknownKnob
 from apipod_proxy.simulator.surfaces import LEDGER
 
 _HELP = {
@@ -19,6 +19,7 @@ _HELP = {
         "/v1/responses",
     ],
     "models": "sim-<events>-<gap in ms>, or any other name; knobs after a plus sign or in the header x-sim",
+    "knobs": sorted(KNOBS),
     "control": ["/stats", "/stats/reset", "/requests", "/faults"],
 }
 

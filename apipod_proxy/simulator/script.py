@@ -64,7 +64,7 @@ class Script:
 
 
 _TYPES = get_type_hints(Script)
-_NAMES = {field.name for field in fields(Script)}
+KNOBS = frozenset(field.name for field in fields(Script))
 
 
 def _value(name: str, raw: str | None) -> Any:
@@ -86,8 +86,8 @@ def _knobs(text: str) -> Iterator[tuple[str, Any]]:
         if not name:
             continue
         name = name.strip().lower().replace("-", "_")
-        if name not in _NAMES:
-            raise UnknownKnob(f"unknown knob {name!r}; known are {', '.join(sorted(_NAMES))}")
+        if name not in KNOBS:
+            raise UnknownKnob(f"unknown knob {name!r}; known are {', '.join(sorted(KNOBS))}")
         yield name, _value(name, raw.strip() if equals else None)
 
 

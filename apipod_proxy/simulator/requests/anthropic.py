@@ -171,7 +171,8 @@ def _read_tools(body: JSON, ask: Ask) -> None:
             raise Refusal(
                 "tool_choice: Input tag does not match any of the expected tags: 'auto', 'any', 'tool', 'none'"
             )
-    if ask.thinking and ask.choice not in {"auto", "none"}:
+    thinking = body.get("thinking")
+    if is_object(thinking) and thinking.get("type") == "enabled" and ask.choice not in {"auto", "none"}:
         raise Refusal("Thinking may not be enabled when tool_choice forces tool use.")
 
 
@@ -344,12 +345,10 @@ class _Messages:
             raise Refusal(f"{path}.type: Field required")
         match block:
             case {"type": "text", "text": str(text)}:
-                if not text.strip():
-                    raise Refusal(
-                        "messages: text content blocks must be non-empty"
-                        if not text
-                        else "messages: text content blocks must contain non-whitespace text"
-                    )
+                # Claude itself begins some answers with blank lines, so they come back.
+                if not text.strip() and (role == "user" or not text):
+                    what = "contain non-whitespace text" if text else "be non-empty"
+                    raise Refusal(f"messages: text content blocks must {what}")
                 self._ask.characters += len(text)
                 return block, text
             case {"type": "image"} if role == "user":

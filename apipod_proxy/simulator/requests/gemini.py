@@ -349,7 +349,7 @@ class _Contents:
             raise Refusal(
                 f"Invalid value at '{path}' (oneof), oneof field 'data' is already set. Cannot set '{held[1]}'"
             )
-        if not held and not fields.get("thoughtSignature"):
+        if not held and not fields.get("thoughtSignature") and "videoMetadata" not in fields:
             raise Refusal(
                 f"* GenerateContentRequest.{path}.data: required oneof field 'data' must have one initialized field\n"
             )

@@ -204,8 +204,12 @@ class _Input:
                 _read_tools(item.get("tools"), self._ask)
             case _ if kind == "message":
                 self._message(item, path)
+            case {"type": str(other), "call_id": str(call)} if other.endswith("_call"):
+                # A call of one of OpenAI's own tools that the client runs; its output need not come.
+                self._calls[call] = ("function_call", other)
+                self._answered.add(call)
             case _:
-                pass  # items of OpenAI's own tools
+                pass  # other items of OpenAI's own tools
 
     def _reasoning(self, item: JSON) -> None:
         sealed = item.get("encrypted_content")

@@ -210,6 +210,13 @@ def test_what_anthropic_refuses_is_refused(body: dict[str, Any], text: str) -> N
     assert text in refused.value.message
 
 
+def test_what_claude_itself_says_is_taken_back() -> None:
+    assert read(_body(USER, _said({"type": "text", "text": "\n\n"}, THOUGHT), USER)).turns == 3
+    assert (
+        read(_body(tools=[TOOL], tool_choice={"type": "any"}, thinking={"type": "adaptive"})).choice == "any"
+    )
+
+
 def test_own_thinking_comes_back_in_all_its_forms() -> None:
     redacted = {"type": "redacted_thinking", "data": sign(KIND, "Hm.")}
     omitted = THOUGHT | {"thinking": ""}

@@ -70,6 +70,12 @@ def test_outputs_belong_to_their_calls() -> None:
     assert read(_body(USER, CALL, OUTPUT, CALL | {"call_id": "c3"}, OUTPUT | {"call_id": "c3"})).rounds == 2
 
 
+def test_calls_of_openais_own_tools_can_be_answered() -> None:
+    call = {"type": "tool_search_call", "call_id": "c5", "arguments": {}, "execution": "client"}
+    assert read(_body(USER, call, OUTPUT | {"call_id": "c5"})).results == [("tool_search_call", "18")]
+    assert read(_body(USER, call)).results == []
+
+
 def test_tools_can_stand_in_the_input() -> None:
     item = {"type": "additional_tools", "role": "developer", "tools": [{"type": "function", "name": "f"}]}
     assert [tool.name for tool in read(_body(item, USER)).tools] == ["f"]
