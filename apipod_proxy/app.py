@@ -35,10 +35,11 @@ from apipod_proxy.edge.loop import LoopLag
 from apipod_proxy.edge.metrics import Metrics as MetricsPage
 from apipod_proxy.edge.middleware import Guard
 from apipod_proxy.edge.models import Models, Offered
+from apipod_proxy.edge.passthrough import operation_handles, operation_verbs
 from apipod_proxy.edge.peer import Peers
 from apipod_proxy.edge.render import ANTHROPIC, GEMINI, OPENAI, RESPONSES, Renderer, dialect_of
 from apipod_proxy.edge.routes import Hot, add_routes, keep_expecting
-from apipod_proxy.edge.server import DEFAULT_BOUNDS, Front, dispatcher, listening_sockets
+from apipod_proxy.edge.server import DEFAULT_BOUNDS, Front, Handle, dispatcher, listening_sockets
 from apipod_proxy.edge.siblings import Siblings
 from apipod_proxy.edge.surface import Completions, GeminiCompletions, Hall
 from apipod_proxy.edge.workers import Seat
@@ -48,6 +49,7 @@ from apipod_proxy.levels import Levels
 from apipod_proxy.limit.backend import Limits
 from apipod_proxy.limit.memory import MemoryLimits
 from apipod_proxy.limit.pace import Budget
+from apipod_proxy.operations import OperationAsking, OperationGateway
 from apipod_proxy.overview import Overview
 from apipod_proxy.preparation import apply_config, base_urls, migrate, open_settings_store, open_vault
 from apipod_proxy.route.capabilities import BITS
@@ -111,6 +113,7 @@ class Server:
         self.limits: Limits
         self.ledger: Ledger
         self.gateway: Gateway
+        self.operations: OperationGateway
         self.front: Front
         self.runner: web.ServerRunner
         self._stack = AsyncExitStack()
@@ -194,9 +197,9 @@ class Server:
         self.upstream_health = UpstreamHealth(log_upstream)
         serving = Serving(self.watcher.snapshot, self.limits)
         router = Router(serving.routes, self.upstream_health, random.random, loop.time)
-        asking = Asking(upstream, DIALECTS, lambda prefix: f"{prefix}{secrets.token_hex(12)}", loop)
+        tools = (upstream, DIALECTS, lambda prefix: f"{prefix}{secrets.token_hex(12)}", loop)
         parts = Parts(
-            asking,
+            Asking(*tools),
             self.limits,
             router,
             self.upstream_health,
@@ -206,6 +209,7 @@ class Server:
             random.random,
         )
         self.gateway = Gateway(parts, serving, loop)
+        self.operations = OperationGateway(self.gateway, OperationAsking(*tools))
         self.health.complain(self._upstream_trouble)
         self.watcher.subscribe(self._serve_snapshot)
 
@@ -258,13 +262,15 @@ class Server:
         )
         chat = Completions(hall, DIALECTS[OPENAI])
         gemini = GeminiCompletions(hall, DIALECTS[GEMINI])
-        by_path = {
+        by_path: dict[str, Handle] = {
             "/v1/chat/completions": chat.handle,
             "/chat/completions": chat.handle,
             "/v1/messages": Completions(hall, DIALECTS[ANTHROPIC]).handle,
             "/v1/responses": Completions(hall, DIALECTS[RESPONSES]).handle,
         }
-        return Hot(by_path, gemini.run)
+        others = hall._replace(gateway=self.operations)
+        by_path |= operation_handles(others, DIALECTS)
+        return Hot(by_path, gemini.run, operation_verbs(others, DIALECTS))
 
     def _add_routes(self, app: web.Application, hot: Hot) -> None:
         models = Models(self._offered_to)

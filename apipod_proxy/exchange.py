@@ -34,6 +34,7 @@ class Outcome(StrEnum):
 
 
 NOTHING_USED = Usage()
+JSON = b"application/json"
 
 
 class Exchange:
@@ -41,6 +42,7 @@ class Exchange:
 
     __slots__ = (
         "answer_bytes",
+        "answer_type",
         "answered_at",
         "attempts",
         "body",
@@ -116,6 +118,7 @@ class Exchange:
         self.first_content_at: float | None = None
         self.answered_at: float | None = None
         self.answer_bytes = 0
+        self.answer_type = JSON
 
     def __repr__(self) -> str:
         state = self.outcome or ("answering" if self.first_content_at else "asking")

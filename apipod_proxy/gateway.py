@@ -22,6 +22,7 @@ from apipod_proxy.errors import (
     UpstreamStatus,
 )
 from apipod_proxy.exchange import Exchange, Outcome
+from apipod_proxy.hedging import Race, hedged
 from apipod_proxy.limit.backend import Limits
 from apipod_proxy.limit.estimate import Outputs, attachments, input_tokens, reserve
 from apipod_proxy.limit.model import Lease
@@ -41,6 +42,7 @@ from apipod_proxy.route.capabilities import (
 )
 from apipod_proxy.route.classify import Action, Verdict, classify
 from apipod_proxy.route.health import Health
+from apipod_proxy.route.hedge import Hedges
 from apipod_proxy.route.index import Pair, Plan
 from apipod_proxy.route.router import Router
 from apipod_proxy.serving import Serving, Way
@@ -48,7 +50,6 @@ from apipod_proxy.stream.outlet import Outlet
 from apipod_proxy.stream.pump import StreamPump, WholePump
 from apipod_proxy.trial import Trial
 
-JSON = b"application/json"
 MAX_TURNS = 10
 """The most attempts on one account that a catalog can ask for."""
 
@@ -118,6 +119,7 @@ class Gateway:
         self.serving = serving
         self.loop = loop
         self._outputs: dict[str, Outputs] = {}
+        self.hedges = Hedges()
         self._running: set[StreamPump | WholePump] = set()
         self._stopping = False
         self._limit_lines = LimitLines(parts.clock)
@@ -130,13 +132,11 @@ class Gateway:
 
     async def complete(self, x: Exchange, client: Answer) -> None:
         """Answer one completion. Raises the ProxyError to answer with while nothing of an answer has been sent."""
-        serving, parts = self.serving, self.parts
-        assert x.principal is not None
-        way = serving.way(x.principal, x.requested_model, x.narrowed_to)
+        way = self.way(x)
         plan = way.plan
         x.strategy, x.candidates = plan.strategy, len(plan.pairs)
-        outlet = Outlet(client, DialectFrames(x), parts.ping_seconds, self.loop) if x.streamed else None
-        room = Room(parts.limits, way.half, self._reservation(x, plan))
+        outlet = self.outlet(x, client) if x.streamed else None
+        room = Room(self.parts.limits, way.half, self.reservation(x, plan))
         try:
             if plan.max_wait:
                 await self._ask_in_line(Ask(x, way, room, client, outlet))
@@ -153,11 +153,21 @@ class Gateway:
             if outlet is not None:
                 outlet.close()
 
+    def way(self, x: Exchange) -> Way:
+        """Where the name leads for this caller. Raises UnknownModel and Forbidden."""
+        assert x.principal is not None
+        return self.serving.way(x.principal, x.requested_model, x.narrowed_to)
+
+    def outlet(self, x: Exchange, client: Answer) -> Outlet:
+        """What a streamed answer goes through."""
+        return Outlet(client, DialectFrames(x), self.parts.ping_seconds, self.loop)
+
     async def _ask(self, ask: Ask) -> None:
         """Each candidate once, best first; then, after a pause and within a budget, those again that may be asked again."""
         parts, serving, room = self.parts, self.serving, ask.room
         failed: ProxyError | None = None
         candidates = self.candidates(ask)
+        hedge = ask.way.plan.hedge
         for turn in range(1, MAX_TURNS + 1):
             again: list[Candidate] | None = None
             for candidate in candidates:
@@ -165,7 +175,11 @@ class Gateway:
                 if lease is None:
                     parts.health.skipped(candidate)
                     continue
-                failed = await self.attempt(ask, candidate, lease)
+                if hedge:
+                    candidates = iter(candidates)
+                    failed, candidate = await hedged(self, ask, candidate, lease, candidates)
+                else:
+                    failed = await self.attempt(ask, candidate, lease)
                 if failed is None:
                     return
                 if self.may_repeat(failed, candidate, turn):
@@ -252,10 +266,12 @@ class Gateway:
         needs, affinity = wants(x, plan)
         return self.parts.router.draw(plan, needs, affinity)
 
-    async def attempt(self, ask: Ask, candidate: Candidate, lease: Lease) -> ProxyError | None:
+    async def attempt(
+        self, ask: Ask, candidate: Candidate, lease: Lease, race: Race | None = None
+    ) -> ProxyError | None:
         """Ask ``candidate``; None when the client has its answer, or as much of it as there will be."""
         x, client, outlet = ask.x, ask.client, ask.outlet
-        trial = Trial(self, ask, candidate, lease)
+        trial = Trial(self, ask, candidate, lease, race)
         try:
             prepared = self.parts.asking.prepare(x, candidate)
             x.dropped = prepared.dropped
@@ -264,9 +280,11 @@ class Gateway:
                 await trial.stream(prepared, outlet)
             else:
                 body = await trial.whole(prepared)
+                if race is not None:
+                    race.win(trial)
                 x.answer_bytes = len(body)
                 client.headers = self.headers(x, candidate)
-                client.send(200, JSON, body)
+                client.send(200, x.answer_type, body)
         except ProxyError as error:
             trial.failed(error)
             if trial.started and outlet is not None:
@@ -282,7 +300,8 @@ class Gateway:
         x.outcome = Outcome.OK
         return None
 
-    def _reservation(self, x: Exchange, plan: Plan) -> int:
+    def reservation(self, x: Exchange, plan: Plan) -> int:
+        """Estimate the input, and the tokens to reserve with it."""
         top = x.top
         assert top is not None
         x.input_estimate = input_tokens(len(x.body), *attachments(x.body))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -18,12 +20,16 @@ GEMINI_PREFIXES = ("/v1beta/models/", "/v1/models/")
 GeminiHandle = Callable[[web.BaseRequest, str, bool], Awaitable[web.StreamResponse]]
 """(request, model, whether it is streamed)."""
 
+VerbHandle = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
+"""(request, model)."""
+
 
 class Hot(NamedTuple):
-    """Handlers of completions: by path, and the one of Gemini, whose path holds the model."""
+    """Handlers before the router: by path, and those of Gemini, whose path holds the model: of completions, and of other verbs."""
 
     by_path: Mapping[str, Handle]
     gemini: GeminiHandle
+    verbs: Mapping[str, VerbHandle] = MappingProxyType({})
 
     def find(self, path: str) -> Handle | None:
         """The handler for a POST to ``path``, as it stands on the wire; None where the router has to look."""
@@ -33,16 +39,28 @@ class Hot(NamedTuple):
         for verb, streamed in ((STREAM_GENERATE, True), (GENERATE, False)):
             if path.endswith(verb):
                 return self._of_gemini(path[: -len(verb)], streamed)
+        for verb, handle in self.verbs.items():
+            if path.endswith(verb):
+                return partial(_with_model, handle, model_in(path[: -len(verb)]))
         return None
 
     def _of_gemini(self, path: str, streamed: bool) -> Handle:
-        prefix = next(prefix for prefix in GEMINI_PREFIXES if path.startswith(prefix))
-        model = unquote(path.removeprefix(prefix))
+        model = model_in(path)
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await self.gemini(request, model, streamed)
 
         return handle
+
+
+def model_in(path: str) -> str:
+    """The model that a path of Gemini names; ``path`` is without its verb."""
+    prefix = next(prefix for prefix in GEMINI_PREFIXES if path.startswith(prefix))
+    return unquote(path.removeprefix(prefix))
+
+
+async def _with_model(handle: VerbHandle, model: str, request: web.BaseRequest) -> web.StreamResponse:
+    return await handle(request, model)
 
 
 async def keep_expecting(request: web.Request) -> None:
@@ -71,7 +89,7 @@ def add_routes(
     for path in hot.by_path:
         app.router.add_post(path, another_spelling, expect_handler=keep_expecting)
     for prefix in GEMINI_PREFIXES:
-        for verb in (GENERATE, STREAM_GENERATE):
+        for verb in (GENERATE, STREAM_GENERATE, *hot.verbs):
             app.router.add_post(
                 f"{prefix}{{model:.+}}{verb}", another_spelling, expect_handler=keep_expecting
             )

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from apipod_proxy.auth import KeyIndex, Principal, credential, identify
 from apipod_proxy.dialect import Dialect
-from apipod_proxy.dialect.identity import read_request
+from apipod_proxy.dialect.identity import TopLevel, read_request
 from apipod_proxy.edge.answer import Answer, DateLine, header_lines
 from apipod_proxy.edge.body import BodyReader
 from apipod_proxy.edge.middleware import as_proxy_error
@@ -94,7 +94,7 @@ class Completions:
             x.principal = self._identify(request, x)
             x.body = await hall.bodies.read(request)
             self._read(request, x, model, stream)
-            await hall.gateway.complete(x, client)
+            await self._answer(x, client)
         except asyncio.CancelledError:
             x.outcome = Outcome.CANCELLED
             raise
@@ -115,8 +115,15 @@ class Completions:
         key = credential(self._dialect.name, request.headers, query)
         return identify(self._hall.gateway.serving.keys, key, x.started_at)
 
+    async def _answer(self, x: Exchange, client: Answer) -> None:
+        await self._hall.gateway.complete(x, client)
+
+    def _top(self, request: web.BaseRequest, x: Exchange, model: str | None, stream: bool) -> TopLevel:
+        """The top level of the request's body. Raises BadRequest."""
+        return read_request(self._dialect.name, x.body, model=model or "", stream=stream)
+
     def _read(self, request: web.BaseRequest, x: Exchange, model: str | None, stream: bool) -> None:
-        x.top = read_request(self._dialect.name, x.body, model=model or "", stream=stream)
+        x.top = self._top(request, x, model, stream)
         x.requested_model = x.top.model
         x.streamed = x.top.stream
         x.narrowed_to = request.headers.get("x-apipod-provider")

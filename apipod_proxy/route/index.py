@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import accumulate
@@ -342,6 +342,12 @@ def _with_options(plan: Plan, options: list[Option]) -> Plan:
         mask=mask,
         context_window=min((context for context in contexts if context is not None), default=None),
     )
+
+
+def narrowed(plan: Plan, keep: Callable[[Option], bool]) -> Plan:
+    """``plan`` with the options that ``keep`` takes, which may be none."""
+    options = [option for option in plan.options if keep(option)]
+    return plan if len(options) == len(plan.options) else _with_options(plan, options)
 
 
 def _listed(name: str, plan: Plan) -> Listed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from apipod_proxy.dialect import Decoder, Encoder
 from apipod_proxy.dialect.sse import Splitter
@@ -22,8 +22,10 @@ class Lens(Protocol):
     """One answer seen through two dialects. ``feed`` takes any split of the bytes and gives whole events for the client.
 
     ``content``: a first piece of the answer has come, so the stream may start. ``finished``: it is whole. ``failure``: the provider
-    reported an error in its stream. ``usage``: what was reported so far.
+    reported an error in its stream. ``usage``: what was reported so far. ``framed``: the bytes themselves tell whether they are whole.
     """
+
+    framed: ClassVar[bool]
 
     content: bool
     finished: bool
@@ -54,6 +56,8 @@ class Tap(Protocol):
 
 class IdentityLens:
     """The same dialect on both sides: the bytes pass, whole events at a time."""
+
+    framed: ClassVar[bool] = True
 
     __slots__ = ("_splitter", "_tap", "content", "failure", "finished")
 
@@ -93,6 +97,8 @@ class IdentityLens:
 
 class TranslatingLens:
     """Decode → encode, event by event."""
+
+    framed: ClassVar[bool] = True
 
     __slots__ = ("_decoder", "_encoder", "content", "failure", "finished", "skipped", "usage")
 

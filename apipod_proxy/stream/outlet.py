@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from apipod_proxy.errors import ProxyError
@@ -67,6 +67,7 @@ class Outlet:
         "_pinging",
         "_source",
         "ended",
+        "on_claim",
         "sent",
         "winner",
         "wrote_at",
@@ -86,6 +87,8 @@ class Outlet:
         self._pinging: asyncio.TimerHandle | None = None
         self.winner: object | None = None
         """The pump whose content reached the client; nobody else may write after it."""
+        self.on_claim: Callable[[object], None] | None = None
+        """Told of the winner before anything is written of it."""
         self.wrote_at = loop.time()
         self.sent = 0
         self.ended = False
@@ -97,6 +100,8 @@ class Outlet:
         if self.winner is None:
             self.winner = pump
             self._source = source
+            if self.on_claim is not None:
+                self.on_claim(pump)
             return True
         return self.winner is pump
 

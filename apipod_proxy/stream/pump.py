@@ -223,7 +223,7 @@ class StreamPump(Attempted):
     def _close(self, error: UpstreamError | None) -> None:
         if self._linger is not None:
             self._linger.cancel()
-        if not self._streams:
+        if not self._streams or (error is not None and not self._lens.framed):
             self.error = error
         elif not self._outlet.ended or self._outlet.winner is not self:
             try:

@@ -101,6 +101,7 @@ class Upstream:
         stream: bool = False,
         forwarded: Forwarded = (),
         content_type: str = "application/json",
+        accept: bytes | None = None,
     ) -> Call:
         """Start the request; never waits. What comes back arrives at ``receiver``."""
         target = fill_model(wire.stream_target if stream else wire.target, model)
@@ -112,7 +113,7 @@ class Upstream:
                 wire.head,
                 extra,
                 content_type.encode("latin-1"),
-                b"text/event-stream" if stream else b"application/json",
+                accept or (b"text/event-stream" if stream else b"application/json"),
                 len(body),
             )
         )

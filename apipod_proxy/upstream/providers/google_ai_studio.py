@@ -15,9 +15,9 @@ TYPE = ProviderType(
         "gemini": Surface(
             "/v1beta/models/{model}:generateContent", "/v1beta/models/{model}:streamGenerateContent?alt=sse"
         ),
-        "count_tokens": Surface("/v1beta/models/{model}:countTokens"),
-        "embed": Surface("/v1beta/models/{model}:embedContent"),
-        "batch_embed": Surface("/v1beta/models/{model}:batchEmbedContents"),
+        "gemini_count_tokens": Surface("/v1beta/models/{model}:countTokens"),
+        "gemini_embed": Surface("/v1beta/models/{model}:embedContent"),
+        "gemini_batch_embed": Surface("/v1beta/models/{model}:batchEmbedContents"),
         "models": Surface("/v1beta/models"),
     },
     auth=Auth.X_GOOG_API_KEY,

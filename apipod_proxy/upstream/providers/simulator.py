@@ -12,6 +12,11 @@ TYPE = ProviderType(
         "anthropic": anthropic.TYPE.surfaces["anthropic"],
         "gemini": google_ai_studio.TYPE.surfaces["gemini"],
         "count_tokens": anthropic.TYPE.surfaces["count_tokens"],
+        **{
+            name: surface
+            for name, surface in google_ai_studio.TYPE.surfaces.items()
+            if name.startswith("gemini_")
+        },
     },
     auth=Auth.NONE,
     headers={"anthropic-version": "2023-06-01"},

@@ -1,0 +1,90 @@
+"""Streams that are passed on as they come: sound, and events of operations that are no completions."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar, Protocol
+
+from apipod_proxy.dialect import Truncated
+from apipod_proxy.dialect.vocabulary import Failure, Usage
+from apipod_proxy.errors import ProxyError
+from apipod_proxy.stream.outlet import Client, Frames, Outlet, Source
+
+EVENTS = b"text/event-stream"
+BYTES = b"application/octet-stream"
+
+
+class RawClient(Client, Protocol):
+    """A client whose answer may begin as something else than a stream of events."""
+
+    def begin_stream(self, content: bytes = ...) -> None: ...
+
+
+class Headed(Protocol):
+    """A pump, of which the head of the answer is known."""
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]: ...
+
+
+class RawLens:
+    """Every byte passes; an answer of one byte has begun, and what ends in good order is whole."""
+
+    framed: ClassVar[bool] = False
+
+    __slots__ = ("content", "failure", "finished")
+
+    def __init__(self) -> None:
+        self.content = False
+        self.finished = False
+        self.failure: Failure | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """Nothing is read of the answer, and its length says nothing of what it cost beside the input."""
+        return Usage(output=0)
+
+    def feed(self, data: bytes) -> bytes:
+        self.content = self.content or bool(data)
+        return data
+
+    def eof(self) -> bytes:
+        if not self.content:
+            raise Truncated("an answer without a body")
+        return b""
+
+
+class RawOutlet(Outlet):
+    """Answers with the content type of the upstream. What breaks off is cut, unless it is a stream of events, which can be told."""
+
+    __slots__ = ("_content", "_raw_client")
+
+    def __init__(self, client: RawClient, frames: Frames, loop: asyncio.AbstractEventLoop) -> None:
+        # Nothing may be put between the bytes of a sound.
+        super().__init__(client, frames, 0.0, loop)
+        self._raw_client = client
+        self._content = BYTES
+
+    def claim(self, pump: object, source: Source | None) -> bool:
+        claimed = super().claim(pump, source)
+        if claimed:
+            self._content = content_type(getattr(pump, "headers", []))
+        return claimed
+
+    def _begin(self) -> None:
+        self._begun = True
+        if not self._raw_client.begun:
+            self._raw_client.begin_stream(b"content-type: %b\r\ncache-control: no-cache\r\n" % self._content)
+
+    def fail(self, error: ProxyError) -> None:
+        if self._content.startswith(EVENTS):
+            super().fail(error)
+        elif not self.ended:
+            self.ended = True
+            self.close()
+            self._raw_client.abort()
+
+
+def content_type(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """The content type that the upstream names."""
+    return next((value for name, value in headers if name == b"content-type" and value), BYTES)
