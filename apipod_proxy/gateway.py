@@ -168,6 +168,9 @@ class Gateway:
         failed: ProxyError | None = None
         candidates = self.candidates(ask)
         hedge = ask.way.plan.hedge
+        if hedge:
+            # Hedging draws from the same source as the loop.
+            candidates = iter(candidates)
         for turn in range(1, MAX_TURNS + 1):
             again: list[Candidate] | None = None
             for candidate in candidates:
@@ -176,14 +179,13 @@ class Gateway:
                     parts.health.skipped(candidate)
                     continue
                 if hedge:
-                    candidates = iter(candidates)
-                    failed, candidate = await hedged(self, ask, candidate, lease, candidates)
+                    failed, asked = await hedged(self, ask, candidate, lease, candidates)
                 else:
-                    failed = await self.attempt(ask, candidate, lease)
+                    failed, asked = await self.attempt(ask, candidate, lease), candidate
                 if failed is None:
                     return
-                if self.may_repeat(failed, candidate, turn):
-                    again = [*(again or ()), candidate]
+                if self.may_repeat(failed, asked, turn):
+                    again = [*(again or ()), asked]
             if again is None:
                 break
             await asyncio.sleep(pause(again[0].provider.retries, turn, parts.random))

@@ -15,6 +15,14 @@ from apipod_proxy.usage.record import NOTHING, Attempt, Charge, charge
 
 if TYPE_CHECKING:
     from apipod_proxy.gateway import Ask, Gateway
+    from apipod_proxy.hedging import Race
+
+
+class Outrun(UpstreamError):
+    """Another attempt at the same request answered first. No client is ever told."""
+
+    def __str__(self) -> str:
+        return "Another attempt answered first."
 
 
 class Trial:
@@ -24,7 +32,7 @@ class Trial:
         "_gateway",
         "_lease",
         "_outcome",
-        "_pump",
+        "_race",
         "_reported",
         "_room",
         "_settled",
@@ -32,16 +40,23 @@ class Trial:
         "_whole",
         "_x",
         "candidate",
+        "prepared",
+        "pump",
         "started_at",
     )
 
-    def __init__(self, gateway: Gateway, ask: Ask, candidate: Candidate, lease: Lease) -> None:
+    def __init__(
+        self, gateway: Gateway, ask: Ask, candidate: Candidate, lease: Lease, race: Race | None = None
+    ) -> None:
+        """``race`` is set where the request may be hedged."""
         self._gateway = gateway
         self._x = ask.x
         self.candidate = candidate
         self._room = ask.room
         self._lease = lease
-        self._pump: StreamPump | WholePump | None = None
+        self._race = race
+        self.prepared: Prepared | None = None
+        self.pump: StreamPump | WholePump | None = None
         self._reported: Usage | None = None
         self._whole = False
         self._settled = False
@@ -52,11 +67,11 @@ class Trial:
     @property
     def started(self) -> bool:
         """Whether content of this attempt reached the client."""
-        return isinstance(self._pump, StreamPump) and self._pump.started
+        return isinstance(self.pump, StreamPump) and self.pump.started
 
     async def stream(self, prepared: Prepared, outlet: Outlet) -> None:
         asking = self._gateway.parts.asking
-        pump = self._pump = StreamPump(outlet, asking.lens(self._x, prepared), self._gateway.loop)
+        pump = self.pump = StreamPump(outlet, asking.lens(self._x, prepared), self._gateway.loop)
         await self._run(prepared, pump)
         if pump.is_stream:
             self._reported = pump.lens.usage
@@ -65,7 +80,7 @@ class Trial:
         self._succeed(pump)
 
     async def whole(self, prepared: Prepared) -> bytes:
-        pump = self._pump = WholePump(self._gateway.loop)
+        pump = self.pump = WholePump(self._gateway.loop)
         await self._run(prepared, pump)
         body, self._reported = self._gateway.parts.asking.whole(self._x, prepared, pump)
         self._succeed(pump)
@@ -73,6 +88,9 @@ class Trial:
 
     async def _run(self, prepared: Prepared, pump: StreamPump | WholePump) -> None:
         gateway, x = self._gateway, self._x
+        if self._race is not None:
+            self.prepared = prepared
+            self._race.enter(self)
         gateway.watch(pump)
         gateway.parts.asking.send(x, prepared, self.candidate, pump)
         await pump.waiter
@@ -92,7 +110,23 @@ class Trial:
             self.candidate, first if x.streamed else None, self._gateway.loop.time()
         )
 
+    def outrun(self) -> None:
+        """Another attempt answers: stop this one, and settle it as a loser."""
+        if self._settled:
+            return
+        self._outcome = "outrun"
+        if self.pump is not None:
+            self.pump.give_up(Outrun())
+        now = self._gateway.loop.time()
+        # Its time to the first content is not known, but it is longer than this.
+        self._gateway.parts.health.outrun(self.candidate, now - self.started_at, now)
+        self.close()
+
     def failed(self, error: ProxyError) -> None:
+        """Remember why it failed, of this attempt and of its candidate."""
+        if isinstance(error, Outrun):
+            self.outrun()
+            return
         verdict = self._gateway.verdict(error, self.candidate)
         self._outcome = verdict.reason
         self._x.candidate = self.candidate
@@ -106,7 +140,7 @@ class Trial:
         if self._settled:
             return
         self._settled = True
-        pump, x, gateway = self._pump, self._x, self._gateway
+        pump, x, gateway = self.pump, self._x, self._gateway
         sent = False
         if pump is not None:
             gateway.unwatch(pump)
@@ -128,6 +162,8 @@ class Trial:
                 x.first_content_at = pump.first_content_at
         if self._whole and used.usage.output is not None:
             gateway.learn(self.candidate.model.name, used.usage.output + (used.usage.reasoning or 0))
+        if self._outcome == "outrun" and not sent:
+            return
         x.attempts.append(
             Attempt(
                 self.candidate.model.name,
@@ -148,7 +184,7 @@ class Trial:
             self._reported,
             input_estimate=x.input_estimate,
             sent=sent,
-            answer_bytes=self._pump.received if self._pump is not None else 0,
+            answer_bytes=self.pump.received if self.pump is not None else 0,
             streamed=x.streamed,
             whole=self._whole,
         )

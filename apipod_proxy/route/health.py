@@ -257,6 +257,14 @@ class Health:
         ):
             self._open(state, now, verdict.reason)
 
+    def outrun(self, candidate: Candidate, seconds: float, now: float) -> None:
+        """The attempt was given up after ``seconds``, for another one had answered: it is at least so slow."""
+        state = self._state(candidate, now)
+        state.probe_until = _NEVER
+        state.decay(now)
+        state.ttft += seconds
+        state.ttft_weight += 1.0
+
     def skipped(self, candidate: Candidate) -> None:
         """A drawn candidate was not asked after all (no room, or its request was cancelled): a probe's place is free again."""
         state = self._pairs.get((candidate.account.id, candidate.model.id))
