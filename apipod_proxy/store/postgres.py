@@ -169,9 +169,10 @@ class PostgresStore(Store):
         try:
             yield PostgresSession(connection, self.library, self.place, self._schema)
         except BaseException:
-            if not connection.is_closed():
-                with translated(self.place):
-                    await transaction.rollback()
+            try:
+                await transaction.rollback()
+            except (*_AWAY, asyncpg.PostgresError):
+                pass  # the connection is gone, and what was begun on it with it
             raise
         with translated(self.place):
             await transaction.commit()

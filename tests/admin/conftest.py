@@ -1,3 +1,21 @@
-from tests.stores import database, empty_store, open_another, store
+from tests.stores import (
+    database,
+    driver,
+    empty_database,
+    empty_store,
+    migrated_schema,
+    open_another,
+    sqlite_template,
+    store,
+)
 
-__all__ = ["database", "empty_store", "open_another", "store"]
+__all__ = [
+    "database",
+    "driver",
+    "empty_database",
+    "empty_store",
+    "migrated_schema",
+    "open_another",
+    "sqlite_template",
+    "store",
+]

@@ -6,15 +6,12 @@ import asyncio
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from apipod_proxy.errors import StoreError
 from apipod_proxy.store import GROUPINGS, USAGE_COLUMNS, Store, UsageTotal
-from tests.stores import Opener
-
-Database = tuple[Path | None, str, str]
+from tests.stores import Database, Opener
 
 OWN = {
     "providers",
@@ -73,8 +70,8 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-def test_processes_that_start_at_once_end_with_one_schema(database: Database) -> None:
-    path, dsn, schema = database
+def test_processes_that_start_at_once_end_with_one_schema(empty_database: Database) -> None:
+    path, dsn, schema = empty_database
     command = [sys.executable, "-W", "error", "-c", MIGRATE, str(path or ""), dsn, schema]
     processes = [
         subprocess.Popen(
@@ -91,7 +88,8 @@ def test_processes_that_start_at_once_end_with_one_schema(database: Database) ->
         process.stdin.flush()
     ended = [process.communicate(timeout=30) for process in processes]
     assert [errors for _, errors in ended] == ["", "", ""]
-    assert sorted(out.strip() for out, _ in ended) == ["", "", "0001_initial 0002_usage_totals"]
+    # Each migration was run once, whoever ran it.
+    assert sorted(" ".join(out for out, _ in ended).split()) == ["0001_initial", "0002_usage_totals"]
 
 
 async def test_tables_of_another_program_stop_the_migration_and_stay_as_they_are(empty_store: Store) -> None:
