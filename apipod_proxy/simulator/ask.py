@@ -77,6 +77,11 @@ def is_object(value: object) -> TypeGuard[JSON]:
     return isinstance(value, dict)
 
 
+def listed(value: object) -> list[Any]:
+    """A list, or an empty one for whatever is none."""
+    return value if isinstance(value, list) else []
+
+
 def strings(value: object) -> list[str]:
     """A string or a list of strings, as `stop` is given, as a list."""
     return (

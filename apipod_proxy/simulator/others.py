@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 
 from apipod_proxy.simulator.answers.scene import DONE, Frame, Scene, dumps, pretty
-from apipod_proxy.simulator.ask import JSON, Ask, Refusal, is_object, strings
+from apipod_proxy.simulator.ask import JSON, Ask, Refusal, is_object, listed, strings
 
 # One transparent pixel.
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQABh6FO1AAAAABJRU5ErkJggg=="
@@ -66,7 +66,10 @@ def embeddings(body: JSON) -> bytes:
         raise Refusal(
             "'$.input' is invalid. Please check the API reference: https://platform.openai.com/docs/api-reference."
         )
-    size = body.get("dimensions") or _SIZES.get(str(body["model"]), 1536)
+    size = body.get("dimensions")
+    if size is not None and (not isinstance(size, int) or not 1 <= size <= 10_000):
+        raise Refusal("Invalid 'dimensions': expected an integer.", param="dimensions", code="invalid_value")
+    size = size or _SIZES.get(str(body["model"]), 1536)
     data = []
     for index, one in enumerate(given):
         vector: object = _vector(str(one), size)
@@ -78,14 +81,17 @@ def embeddings(body: JSON) -> bytes:
     return pretty({"object": "list", "data": data, "model": body["model"], "usage": usage})
 
 
-def gemini_embedding(model: str, body: JSON) -> JSON:
+def gemini_embedding(model: str, body: object) -> JSON:
     """The inside of embedContent, also of each request of batchEmbedContents."""
-    content = body.get("content")
+    content = body.get("content") if is_object(body) else None
     parts = content.get("parts") if is_object(content) else None
     if not isinstance(parts, list) or not parts:
         raise Refusal("* EmbedContentRequest.content: contents is not specified\n")
     text = "".join(str(part.get("text", "")) for part in parts if is_object(part))
-    size = body.get("outputDimensionality") or body.get("output_dimensionality") or _SIZES.get(model, 768)
+    size = (
+        (body.get("outputDimensionality") or body.get("output_dimensionality")) if is_object(body) else None
+    )
+    size = size if isinstance(size, int) and 1 <= size <= 10_000 else _SIZES.get(model, 768)
     return {"values": _vector(text, size)}
 
 
@@ -105,6 +111,9 @@ def batch_embed_contents(model: str, body: JSON) -> bytes:
 def images(body: JSON, now: int) -> bytes:
     """OpenAI's /v1/images/generations: one pixel, as often as asked."""
     _require(body, "prompt")
+    count = body.get("n") or 1
+    if not isinstance(count, int) or not 1 <= count <= 10:
+        raise Refusal("Invalid 'n': expected an integer between 1 and 10.", param="n", code="invalid_value")
     by_url = body.get("response_format") == "url"
     one = {"url": f"data:image/png;base64,{PNG}"} if by_url else {"b64_json": PNG}
     words = 1 + len(str(body["prompt"])) // 4
@@ -114,14 +123,14 @@ def images(body: JSON, now: int) -> bytes:
         "output_tokens": 272,
         "total_tokens": words + 272,
     }
-    return pretty({"created": now, "data": [one] * int(body.get("n") or 1), "usage": usage})
+    return pretty({"created": now, "data": [one] * count, "usage": usage})
 
 
 def moderations(body: JSON, answer_id: str) -> bytes:
     """OpenAI's /v1/moderations: flagged is what holds the word "violence"."""
     _require(body, "input")
     given = body["input"]
-    texts = strings(given) or [str(part.get("text", "")) for part in given if is_object(part)]
+    texts = strings(given) or [str(part.get("text", "")) for part in listed(given) if is_object(part)]
     results = []
     for text in texts:
         hit = "violence" in text.lower()
@@ -147,7 +156,8 @@ def read_completion(body: JSON) -> Ask:
     prompt = "\n".join(strings(body["prompt"]))
     ask = Ask(str(body["model"]), stream=body.get("stream") is True, turns=1, characters=len(prompt))
     ask.says(prompt)
-    ask.max_tokens = body.get("max_tokens") or 16
+    most = body.get("max_tokens")
+    ask.max_tokens = most if isinstance(most, int) and most > 0 else 16
     ask.stops = strings(body.get("stop"))
     return ask
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from apipod_proxy.simulator.ask import listed
+
 _DEPTH = 12
 # What people expect to read in a field of that name; anything else gets the name itself.
 _BY_NAME = {
@@ -52,12 +54,12 @@ class _Sampler:
         for key in ("const", "default", "example"):
             if key in schema:
                 return schema[key]
-        if enum := schema.get("enum"):
+        if enum := listed(schema.get("enum")):
             return enum[0]
         for key in ("anyOf", "any_of", "oneOf"):
             options = [
                 o
-                for o in schema.get(key) or ()
+                for o in listed(schema.get(key))
                 if not (isinstance(o, Mapping) and o.get("type") in {"null", "NULL"})
             ]
             if options:
@@ -77,7 +79,7 @@ class _Sampler:
                     else {}
                 )
             schema = target if isinstance(target, Mapping) else {}
-        for part in schema.get("allOf") or ():
+        for part in listed(schema.get("allOf")):
             if isinstance(part, Mapping):
                 schema = _merged(schema, self._resolve(part))
         return schema
@@ -97,7 +99,7 @@ class _Sampler:
             case "object":
                 return self._object(schema, depth)
             case "array":
-                count = max(1, int(schema.get("minItems") or 1))
+                count = max(1, _count(schema.get("minItems"), 1))
                 return [
                     self.value(schema.get("items") or {"type": "string"}, name.removesuffix("s"), depth + 1)
                     for _ in range(count)
@@ -114,7 +116,7 @@ class _Sampler:
         if not isinstance(properties, Mapping):
             return {}
         # The optional ones are left out, as models mostly do, unless there is nothing else to say or we know what to say.
-        required = [name for name in properties if name in (schema.get("required") or ())] or list(
+        required = [name for name in properties if name in listed(schema.get("required"))] or list(
             properties
         )[:1]
         wanted = [name for name in properties if name in required or name in self._given]
@@ -123,8 +125,8 @@ class _Sampler:
 
 def _merged(schema: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**part, **{key: value for key, value in schema.items() if key != "allOf"}}
-    merged["properties"] = {**(part.get("properties") or {}), **(schema.get("properties") or {})}
-    merged["required"] = [*(part.get("required") or ()), *(schema.get("required") or ())]
+    merged["properties"] = {**_mapping(part.get("properties")), **_mapping(schema.get("properties"))}
+    merged["required"] = [*listed(part.get("required")), *listed(schema.get("required"))]
     return (
         merged
         if merged["properties"]
@@ -138,14 +140,17 @@ def _kinds(schema: Mapping[str, Any]) -> list[str]:
 
 
 def _number(schema: Mapping[str, Any], *, whole: bool) -> int | float:
-    low = schema.get("minimum")
-    if low is None and (exclusive := schema.get("exclusiveMinimum")) is not None:
-        low = exclusive + 1
-    high = schema.get("maximum")
+    low, above, high = (_bound(schema.get(name)) for name in ("minimum", "exclusiveMinimum", "maximum"))
+    if low is None and above is not None:
+        low = above + 1
     value = low if low is not None else 7 if whole else 1.5
     if high is not None and value > high:
         value = high
     return int(value) if whole else float(value)
+
+
+def _bound(value: object) -> int | float | None:
+    return value if isinstance(value, int | float) else None
 
 
 def _string(schema: Mapping[str, Any], name: str) -> str:
@@ -155,6 +160,15 @@ def _string(schema: Mapping[str, Any], name: str) -> str:
         or name
         or "text"
     )
-    least, most = int(schema.get("minLength") or 0), schema.get("maxLength")
+    least, most = _count(schema.get("minLength"), 0), _count(schema.get("maxLength"), -1)
     text = text.ljust(least, "x")
-    return text[: int(most)] if most is not None else text
+    return text[:most] if most >= 0 else text
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _count(value: object, default: int) -> int:
+    """A length in a schema; absurd ones are not followed."""
+    return min(int(value), 10_000) if isinstance(value, int | float) and value >= 0 else default

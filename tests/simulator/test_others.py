@@ -5,6 +5,7 @@ import json
 import math
 import random
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -48,6 +49,22 @@ def test_images_are_pictures_of_one_pixel() -> None:
     assert json.loads(others.images({"prompt": "x", "response_format": "url"}, now=5))["data"][0][
         "url"
     ].startswith("data:image/png")
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda: others.images({"prompt": "x", "n": "2"}, 5),
+        lambda: others.embeddings({"model": "m", "input": "x", "dimensions": "8"}),
+        lambda: others.batch_embed_contents("m", {"requests": [1]}),
+        lambda: others.embed_content("m", {"content": {"parts": []}}),
+        lambda: others.moderations({}, "modr-1"),
+        lambda: others.read_completion({"model": "m"}),
+    ],
+)
+def test_what_is_no_request_is_refused(refused: Callable[[], object]) -> None:
+    with pytest.raises(Refusal):
+        refused()
 
 
 def test_violence_is_flagged() -> None:

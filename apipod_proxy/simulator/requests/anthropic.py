@@ -172,7 +172,7 @@ def _read_tools(body: JSON, ask: Ask) -> None:
                 "tool_choice: Input tag does not match any of the expected tags: 'auto', 'any', 'tool', 'none'"
             )
     thinking = body.get("thinking")
-    if is_object(thinking) and thinking.get("type") == "enabled" and ask.choice not in {"auto", "none"}:
+    if is_object(thinking) and thinking.get("type") == "enabled" and ask.choice not in ("auto", "none"):
         raise Refusal("Thinking may not be enabled when tool_choice forces tool use.")
 
 
@@ -255,7 +255,7 @@ class _Messages:
         role = message["role"]
         if role == "system" and self._middle_system:
             return "system"
-        if role not in {"user", "assistant"}:
+        if role not in ("user", "assistant"):
             if role == "system":
                 raise Refusal(
                     'messages: Unexpected role "system". The Messages API accepts a top-level `system` parameter, '
@@ -377,7 +377,7 @@ class _Messages:
                 | "document"
                 | "text" as kind
             }:
-                if (kind in {"tool_result", "image", "document"}) != (role == "user") and kind != "text":
+                if (kind in ("tool_result", "image", "document")) != (role == "user") and kind != "text":
                     raise Refusal(f"{path}: `{kind}` blocks are not permitted in `{role}` messages")
                 raise Refusal(f"{path}.{kind}: Field required")
             case _:
@@ -451,7 +451,7 @@ def _check_thinking_history(body: JSON) -> None:
     ):
         return
     first = before[0].get("type")
-    if first not in {"thinking", "redacted_thinking"}:
+    if first not in ("thinking", "redacted_thinking"):
         raise Refusal(
             f"messages.{len(messages) - 2}.content.0.type: Expected `thinking` or `redacted_thinking`, but found `{first}`. "
             "When `thinking` is enabled, a final `assistant` message must start with a thinking block "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from apipod_proxy.simulator.ask import JSON, Ask, Refusal, Tool, is_object, media, media_url, strings
+from apipod_proxy.simulator.ask import JSON, Ask, Refusal, Tool, is_object, listed, media, media_url, strings
 from apipod_proxy.simulator.requests.gemini_schema import camel, mistakes, unknown_names
 from apipod_proxy.simulator.signature import SKIPPED, is_ours
 
@@ -90,6 +90,7 @@ _DATA = frozenset(
         "toolResponse",
     }
 )
+_BLOB = frozenset({"mimeType", "data", "fileUri", "displayName"})
 _CALL = frozenset({"id", "name", "args", "partialArgs", "willContinue"})
 _RESPONSE = frozenset({"id", "name", "response", "parts", "willContinue", "scheduling"})
 _TOOL = frozenset(
@@ -134,7 +135,7 @@ def read(model: str, body: JSON, *, stream: bool = False) -> Ask:
     if is_object(system := fields.get("systemInstruction")):
         ask.system += [
             part["text"]
-            for part in system.get("parts") or ()
+            for part in listed(system.get("parts"))
             if is_object(part) and isinstance(part.get("text"), str)
         ]
         ask.characters += sum(map(len, ask.system))
@@ -205,7 +206,7 @@ def _read_generation(config: object, ask: Ask) -> None:
     schema, json_schema = fields.get("responseSchema"), fields.get("responseJsonSchema")
     if schema is not None and (unknown := list(unknown_names(schema, "generation_config.response_schema"))):
         raise _unknown(unknown)
-    if (schema or json_schema) and fields.get("responseMimeType") not in {"application/json", "text/x.enum"}:
+    if (schema or json_schema) and fields.get("responseMimeType") not in ("application/json", "text/x.enum"):
         raise Refusal(
             "* GenerateContentRequest.generation_config.response_mime_type: response schema is only supported with application/json\n"
         )
@@ -216,9 +217,9 @@ def _read_generation(config: object, ask: Ask) -> None:
 
 
 def _read_tools(fields: JSON, ask: Ask) -> None:
-    for index, tool in enumerate(fields.get("tools") or ()):
+    for index, tool in enumerate(listed(fields.get("tools"))):
         path = f"tools[{index}]"
-        declarations = _message(tool, _TOOL, path).get("functionDeclarations") or ()
+        declarations = listed(_message(tool, _TOOL, path).get("functionDeclarations"))
         ask.tools += [
             _declaration(one, f"{path}.function_declarations[{place}]")
             for place, one in enumerate(declarations)
@@ -238,7 +239,7 @@ def _read_tools(fields: JSON, ask: Ask) -> None:
     )
     mode = str(calling.get("mode", "AUTO")).upper()
     allowed = strings(calling.get("allowedFunctionNames"))
-    if allowed and mode not in {"ANY", "VALIDATED"}:
+    if allowed and mode not in ("ANY", "VALIDATED"):
         raise Refusal(
             "Function calling config is set with allowed_function_names but the mode is not ANY or VALIDATED."
         )
@@ -281,17 +282,17 @@ class _Contents:
         self._unsigned: tuple[str, int] | None = None
 
     def read(self, contents: object) -> None:
-        listed = contents if isinstance(contents, list) else [contents]
-        self._ask.turns = len(listed)
-        for index, content in enumerate(listed):
+        given = contents if isinstance(contents, list) else [contents]
+        self._ask.turns = len(given)
+        for index, content in enumerate(given):
             path = f"contents[{index}]"
             fields = _message(content, _CONTENT, path)
             role = fields.get("role", "user")
-            if role not in {"user", "model", "function", "tool"}:
+            if role not in ("user", "model", "function", "tool"):
                 raise Refusal("Please use a valid role: user, model.")
             parts = [
                 self._part(part, f"{path}.parts[{place}]", index, place)
-                for place, part in enumerate(fields.get("parts") or ())
+                for place, part in enumerate(listed(fields.get("parts")))
             ]
             if not parts:
                 raise Refusal(f"* GenerateContentRequest.{path}.parts: contents.parts must not be empty.\n")
@@ -354,19 +355,23 @@ class _Contents:
                 f"* GenerateContentRequest.{path}.data: required oneof field 'data' must have one initialized field\n"
             )
         signature = fields.get("thoughtSignature")
-        if signature is not None and signature not in SKIPPED and not is_ours(KIND, str(signature), None):
+        if (
+            signature is not None
+            and str(signature) not in SKIPPED
+            and not is_ours(KIND, str(signature), None)
+        ):
             raise Refusal("Thought signature is not valid")
         match fields:
             case {"text": str(text)}:
                 self._ask.characters += len(text)
             case {"inlineData": data}:
                 self._media(
-                    _message(data, frozenset({"mimeType", "data", "displayName"}), f"{path}.inline_data"),
+                    _message(data, _BLOB, f"{path}.inline_data"),
                     path,
                 )
             case {"fileData": data}:
                 self._media(
-                    _message(data, frozenset({"mimeType", "fileUri", "displayName"}), f"{path}.file_data"),
+                    _message(data, _BLOB, f"{path}.file_data"),
                     path,
                 )
             case {"functionCall": data}:
@@ -377,14 +382,14 @@ class _Contents:
                     raise Refusal(
                         f"* GenerateContentRequest.{path}.function_response.response: Value is not a struct.\n"
                     )
-                for spot, inner in enumerate(response.get("parts") or ()):
+                for spot, inner in enumerate(listed(response.get("parts"))):
                     inside = _message(
                         inner,
                         frozenset({"inlineData", "fileData"}),
                         f"{path}.function_response.parts[{spot}]",
                     )
                     for blob in inside.values():
-                        self._media({camel(name): one for name, one in blob.items()}, path)
+                        self._media(_message(blob, _BLOB, f"{path}.function_response.parts[{spot}]"), path)
             case _:
                 pass
         return fields

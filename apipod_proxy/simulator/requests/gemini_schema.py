@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from apipod_proxy.simulator.ask import is_object
+from apipod_proxy.simulator.ask import is_object, listed
 
 _FIELDS = frozenset(
     {
@@ -72,17 +72,18 @@ def mistakes(schema: object, path: str) -> Iterator[str]:
     kind = str(schema.get("type", "")).lower()
     properties = schema.get("properties")
     if is_object(properties):
-        for index, name in enumerate(schema.get("required") or ()):
+        for index, name in enumerate(listed(schema.get("required"))):
             if name not in properties:
                 yield f"{path}.required[{index}]: property is not defined"
         for name, inner in properties.items():
             yield from mistakes(inner, f"{path}.properties[{name}]")
     if kind == "array" and "items" not in schema:
         yield f"{path}.items: missing field"
-    if schema.get("enum") and kind not in {"string", ""}:
+    enum = listed(schema.get("enum"))
+    if enum and kind not in ("string", ""):
         yield f"{path}.enum: only allowed for STRING type"
-    if schema.get("enum") and "" in schema["enum"]:
-        yield f"{path}.enum[{schema['enum'].index('')}]: cannot be empty"
+    if "" in enum:
+        yield f"{path}.enum[{enum.index('')}]: cannot be empty"
     yield from mistakes(schema.get("items"), f"{path}.items")
-    for index, inner in enumerate(schema.get("anyOf") or ()):
+    for index, inner in enumerate(listed(schema.get("anyOf"))):
         yield from mistakes(inner, f"{path}.any_of[{index}]")

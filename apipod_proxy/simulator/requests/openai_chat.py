@@ -151,7 +151,7 @@ def _read_tools(body: JSON, ask: Ask) -> None:
 
 def _tool(tool: object, path: str) -> Tool:
     kind = tool.get("type") if is_object(tool) else None
-    if not is_object(tool) or kind not in {"function", "custom"}:
+    if not is_object(tool) or kind not in ("function", "custom"):
         message = f"Invalid value: {kind!r}. Supported values are: 'function' and 'custom'."
         raise Refusal(message, param=f"{path}.type", code="invalid_value")
     inner = tool.get(str(kind))
@@ -165,7 +165,7 @@ def _tool(tool: object, path: str) -> Tool:
         message = f"Invalid '{where}': string does not match pattern. Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'."
         raise Refusal(message, param=where, code="invalid_value")
     schema = inner.get("parameters")
-    if schema is not None and (not is_object(schema) or schema.get("type") not in {"object", None}):
+    if schema is not None and (not is_object(schema) or schema.get("type") not in ("object", None)):
         message = f"Invalid schema for function '{inner['name']}': schema must be a JSON Schema of 'type: \"object\"'."
         raise Refusal(message, param=f"{path}.function.parameters", code="invalid_function_parameters")
     return Tool(inner["name"], schema, custom=kind == "custom")
@@ -198,7 +198,7 @@ def _read_messages(messages: object, ask: Ask) -> None:
         if results:
             ask.returns(results)
             results, open_calls = [], {}
-        if role in {"system", "developer"}:
+        if role in ("system", "developer"):
             ask.system.append(text)
         elif role == "user":
             ask.says(text)

@@ -111,7 +111,7 @@ def _read_tools(tools: object, ask: Ask) -> None:
             )
         if kind == "namespace":
             _read_tools(tool.get("tools"), ask)
-        elif kind in {"function", "custom"}:
+        elif kind in ("function", "custom"):
             name = tool.get("name")
             if not isinstance(name, str):
                 raise Refusal(
@@ -181,7 +181,7 @@ class _Input:
 
     def _item(self, item: JSON, path: str) -> None:
         kind = item.get("type", "message")
-        if kind in _OUTPUTS:
+        if isinstance(kind, str) and kind in _OUTPUTS:
             self._output(item, kind, path)
             return
         self._end_round()
@@ -259,7 +259,7 @@ class _Input:
             text = content
         else:
             text = self._parts(content, f"{path}.content", allowed)
-        if role in {"system", "developer"}:
+        if role in ("system", "developer"):
             self._ask.system.append(text)
         elif role == "user":
             self._ask.says(text)
