@@ -24,6 +24,7 @@ from apipod_proxy.catalog.model import (
 from apipod_proxy.catalog.ports import Database, Listener, Session
 from apipod_proxy.catalog.rows import Decoder
 from apipod_proxy.catalog.vault import NotOurs, Vault
+from apipod_proxy.errors import StoreError
 
 logger = logging.getLogger("apipod_proxy.catalog")
 
@@ -31,12 +32,8 @@ WITHOUT_NOTICE_SECONDS = 0.5
 """How often the version is asked for while nobody tells of changes, though the database could."""
 
 
-class CatalogUnreadable(Exception):
+class CatalogUnreadable(StoreError):
     """The rows cannot be turned into a catalog; ``problem`` is one line that holds no secret."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
 
 
 class Loaded(NamedTuple):
@@ -74,10 +71,14 @@ async def load(
     since = before.snapshot.version
     decoder = Decoder()
     catalog: _Catalog | Snapshot = before.snapshot
-    if catalog_version > before.catalog_version:
-        catalog = await _load_catalog(session, vault, decoder, strict=strict)
-    users = await _load_users(session, decoder, before.snapshot, since)
-    keys = await _load_keys(session, decoder, before.snapshot, since)
+    try:
+        if catalog_version > before.catalog_version:
+            catalog = await _load_catalog(session, vault, decoder, strict=strict)
+        users = await _load_users(session, decoder, before.snapshot, since)
+        keys = await _load_keys(session, decoder, before.snapshot, since)
+    except (ValueError, TypeError, LookupError) as exc:
+        # Somebody else wrote into these tables.
+        raise CatalogUnreadable(f"a row of the catalog makes no sense: {exc}") from exc
     snapshot = Snapshot(
         version,
         catalog.providers,

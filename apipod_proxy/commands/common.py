@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
+from apipod_proxy.catalog.references import names
 from apipod_proxy.catalog.vault import Vault
 from apipod_proxy.preparation import migrate, open_settings_store, open_vault
 from apipod_proxy.settings import Loaded, load, parse_addr
@@ -24,10 +25,19 @@ class Facts(NamedTuple):
 def loaded(arguments: Namespace, environ: Mapping[str, str]) -> Loaded:
     """The settings of a command line; what is odd in ``.env`` is said. Raises SettingsError."""
     addr = getattr(arguments, "addr", None)
-    found = load(environ, parse_addr(addr) if addr else {}, arguments.env_file)
+    found = load(environ, parse_addr(addr) if addr else {}, arguments.env_file, _names_in_catalog(arguments))
     for warning in found.warnings:
         print(f"apipod-proxy: {warning}", file=sys.stderr)
     return found
+
+
+def _names_in_catalog(arguments: Namespace) -> list[str]:
+    """What the catalog file of a command line refers to, and ``.env`` may therefore hold."""
+    path = getattr(arguments, "config", None) or getattr(arguments, "file", None)
+    try:
+        return names(path.read_text(encoding="utf-8")) if path is not None else []
+    except (OSError, UnicodeDecodeError):
+        return []  # the command itself says what is wrong with its file
 
 
 @asynccontextmanager
