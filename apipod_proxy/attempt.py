@@ -8,7 +8,17 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from apipod_proxy.catalog.model import Candidate
-from apipod_proxy.dialect import Aim, AnswerInfo, Dialect, IdMaker, ProtocolError, identity, members, tap
+from apipod_proxy.dialect import (
+    Aim,
+    AnswerInfo,
+    Dialect,
+    IdMaker,
+    ProtocolError,
+    identity,
+    members,
+    signatures,
+    tap,
+)
 from apipod_proxy.dialect.vocabulary import Event, Failure, Start, Usage, UsageReport
 from apipod_proxy.errors import Kind, Unsupported, UpstreamBroken, UpstreamStatus
 from apipod_proxy.exchange import Exchange
@@ -64,7 +74,8 @@ class Asking:
             raise Unsupported(f"The provider '{candidate.provider.name}' has no completions.")
         top = x.top
         assert top is not None
-        if spoken == x.dialect.name:
+        same = spoken == x.dialect.name
+        if same and not signatures.carries_labels(x.body):
             body, dropped = identity.for_upstream(x.body, top, candidate.upstream_model, wire.surface.quirks)
             return Prepared(wire, body, True, dropped)
         if x.call is None:
@@ -72,7 +83,7 @@ class Asking:
         ability: Ability = ability_of(candidate.model)
         aim = Aim(candidate.upstream_model, ability.max_output, wire.surface.quirks, signs=kind.signs)
         encoded = self._dialects[spoken].encode_request(x.call, aim)
-        return Prepared(wire, encoded.body, False, tuple(encoded.dropped))
+        return Prepared(wire, encoded.body, same, tuple(encoded.dropped))
 
     def lens(self, x: Exchange, prepared: Prepared) -> Lens:
         """What this answer is seen through."""

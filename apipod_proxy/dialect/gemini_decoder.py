@@ -332,7 +332,7 @@ class Answer:
             state.calls += 1
             given = _text(call.get("id"))
             block = state.block_of("")
-            extra = None if given else Opaque(NAME, {"id": None})
+            extra = Opaque(NAME, {} if given else {"id": None})
             made = given or self._ids("call_")
             events.append(
                 ToolOpen(made, name, block, choice, False, signature, NAME if signature else None, extra)

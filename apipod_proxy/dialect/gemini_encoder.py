@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import orjson
 
 from apipod_proxy.dialect import AnswerInfo, custom_tools
-from apipod_proxy.dialect.gemini_names import NAME, REASONS, STATUSES, WORDS
+from apipod_proxy.dialect.gemini_names import NAME, REASONS, SKIP_VALIDATION, STATUSES, WORDS
 from apipod_proxy.dialect.gemini_parts import REDACTED, arguments_object
 from apipod_proxy.dialect.signatures import CALL, wrap_base64
 from apipod_proxy.dialect.vocabulary import (
@@ -41,10 +41,11 @@ Object = dict[str, Json]
 class _Choice:
     """One candidate while it is written."""
 
-    __slots__ = ("annotations", "calls", "finish", "last", "logprobs", "parts", "text")
+    __slots__ = ("annotations", "called", "calls", "finish", "last", "logprobs", "parts", "text")
 
     def __init__(self) -> None:
         self.calls: dict[int, tuple[ToolOpen, list[str]]] = {}
+        self.called = False
         self.finish: Finish | None = None
         self.annotations: list[Annotation] = []
         self.logprobs: list[Json] = []
@@ -176,6 +177,11 @@ class Encoder:
         if not state.calls:
             return []
         parts = [_call_part(opened, "".join(pieces)) for opened, pieces in state.calls.values()]
+        opened = next(iter(state.calls.values()))[0]
+        if not state.called and not opened.signature and not _is_own(opened):
+            # On the next turn a Gemini may answer, which refuses calls that nobody signed.
+            parts[0]["thoughtSignature"] = SKIP_VALIDATION
+        state.called = True
         state.calls.clear()
         return parts
 
@@ -233,12 +239,16 @@ def _signature(signature: str, signed_by: str | None, place: str) -> str:
     return signature if signed_by in (None, NAME) else wrap_base64(signature, signed_by, place)
 
 
+def _is_own(opened: ToolOpen) -> bool:
+    return opened.extra is not None and opened.extra.dialect == NAME
+
+
 def _call_part(opened: ToolOpen, arguments: str) -> Object:
     call: Object = {
         "name": opened.name,
         "args": arguments_object(custom_tools.to_arguments(arguments) if opened.custom else arguments),
     }
-    if opened.extra is None or opened.extra.dialect != NAME or opened.extra.payload.get("id", "") is not None:
+    if opened.extra is None or not _is_own(opened) or opened.extra.payload.get("id", "") is not None:
         call["id"] = opened.id
     part: Object = {"functionCall": call}
     if opened.signature:

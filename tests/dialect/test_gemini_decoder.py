@@ -141,7 +141,7 @@ STREAMS: dict[str, tuple[list[Any], list[Event]]] = {
         [chunk({"functionCall": {"name": "f", "id": "x"}}), chunk({"text": "done"}, finish="STOP")],
         [
             START,
-            ToolOpen("x", "f", 0),
+            ToolOpen("x", "f", 0, extra=Opaque("gemini", {})),
             ToolArgs("{}", 0),
             TextDelta("done", 1),
             Finish(StopReason.TOOL_USE, raw="STOP"),

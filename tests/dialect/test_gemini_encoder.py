@@ -8,6 +8,7 @@ import pytest
 
 from apipod_proxy.dialect.gemini import ARRAY_ROW, ROW
 from apipod_proxy.dialect.gemini_encoder import error_object, to_gemini
+from apipod_proxy.dialect.gemini_names import SKIP_VALIDATION
 from apipod_proxy.dialect.vocabulary import (
     Annotation,
     End,
@@ -40,7 +41,9 @@ def candidate(value: Any, index: int = 0) -> Any:
 
 
 def parts(value: Any) -> Any:
-    return candidate(value)["content"]["parts"]
+    """The parts, without the stand-in for a signature that calls of other providers get."""
+    found = candidate(value)["content"]["parts"]
+    return [{key: item for key, item in part.items() if item != SKIP_VALIDATION} for part in found]
 
 
 def test_each_piece_goes_out_at_once_as_one_event() -> None:
@@ -110,6 +113,20 @@ def test_calls_that_came_from_gemini_without_an_id_stay_without() -> None:
     )
     answer = fold(ROW, [opened, *STOP])
     assert parts(answer) == [{"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "AQ=="}]
+
+
+def test_the_first_call_of_another_provider_gets_a_stand_in_for_a_signature() -> None:
+    events: list[Event] = [
+        ToolOpen("a", "f", 0),
+        ToolOpen("b", "f", 1),
+        TextDelta("x", 2),
+        ToolOpen("c", "f", 3),
+        *STOP,
+    ]
+    found = candidate(fold(ROW, events))["content"]["parts"]
+    assert [part.get("thoughtSignature") for part in found] == [SKIP_VALIDATION, None, None, None]
+    own = ToolOpen("a", "f", 0, extra=Opaque("gemini", {}))
+    assert "thoughtSignature" not in candidate(fold(ROW, [own, *STOP]))["content"]["parts"][0]
 
 
 def test_a_custom_call_has_its_text_as_input() -> None:
@@ -349,7 +366,8 @@ def test_the_sdk_reads_a_stream_and_its_fold_alike() -> None:
             ("a", {"n": 1}),
             ("b", {"n": 2}),
         ]
-        assert [part.thought_signature for part in found if part.thought_signature] == [b"@anthropic:sig"]
+        signatures = [part.thought_signature for part in found if part.thought and part.thought_signature]
+        assert signatures == [b"@anthropic:sig"]
     assert chunks[-1].usage_metadata == whole.usage_metadata
     assert whole.usage_metadata
     assert whole.usage_metadata.total_token_count == 11

@@ -5,7 +5,12 @@ from typing import Any
 
 import pytest
 
-from apipod_proxy.dialect.gemini_parts import ContentsReader, ContentsWriter, arguments_object
+from apipod_proxy.dialect.gemini_parts import (
+    ContentsReader,
+    ContentsWriter,
+    arguments_object,
+    wants_signatures,
+)
 from apipod_proxy.dialect.signatures import wrap_base64
 from apipod_proxy.dialect.vocabulary import (
     Call,
@@ -323,6 +328,13 @@ def test_signatures_of_others_come_back_to_them() -> None:
     ]
 
 
+@pytest.mark.parametrize("stand_in", ["skip_thought_signature_validator", "skip/thought/signature/validator"])
+def test_a_stand_in_for_a_signature_is_none(stand_in: str) -> None:
+    (message,) = read(model({"functionCall": {"name": "f"}, "thoughtSignature": stand_in}))
+    assert isinstance(message.parts[0], ToolCall)
+    assert message.parts[0].signature is None
+
+
 def test_thinking_of_another_model_is_left_out_and_named() -> None:
     writer = write(
         Message(
@@ -357,6 +369,19 @@ def test_the_first_call_of_another_model_gets_a_stand_in_for_its_signature() -> 
     new = write(calls, model="gemini-3.1-pro").contents[0]["parts"]
     assert [part.get("thoughtSignature") for part in new] == ["skip_thought_signature_validator", None]
     assert all("thoughtSignature" not in part for part in write(calls).contents[0]["parts"])
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("gemini-2.5-pro", False),
+        ("gemini-3-flash", True),
+        ("gemini-flash-latest", True),
+        ("gemma-3-27b-it", False),
+    ],
+)
+def test_names_tell_which_models_want_signatures(name: str, wanted: bool) -> None:
+    assert wants_signatures(name) is wanted
 
 
 # Messages

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from apipod_proxy.dialect.signatures import (
     CALL,
     Signed,
+    carries_labels,
     unwrap,
     unwrap_base64,
     unwrap_placed,
@@ -57,3 +58,24 @@ def test_only_foreign_signatures_and_foreign_places_are_labelled() -> None:
     assert wrap_foreign("s", "gemini", "anthropic") == "@gemini:s"
     assert wrap_foreign("s", "gemini", "anthropic", CALL) == "@gemini/call:s"
     assert wrap_foreign("s", None, "gemini", CALL) == "@gemini/call:s"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"signature": "@gemini/call:CiQB"}', True),
+        (b'{"type":"redacted_thinking","data":"@openai_responses:gAAA"}', True),
+        (b'{"encrypted_content":"@anthropic:EqQB"}', True),
+        (b'{"thoughtSignature":"%b"}' % wrap_base64("sig", "anthropic").encode(), True),
+        (b'{"thought_signature" : "%b"}' % wrap_base64("sig", "openai_chat", "call").encode(), True),
+        (b'{"type":"thinking","thinking":"hm","signature":""}', True),
+        (b'{"signature":"EqQBCkYIBRgC"}', False),
+        (b'{"encrypted_content":"gAAAAABo"}', False),
+        (b'{"thoughtSignature":"CiQBcsjafHZT"}', False),
+        (b'{"thoughtSignature":"skip_thought_signature_validator"}', False),
+        (b'{"text":"@anthropic: hello"}', False),
+        (b'{"text":"QG"}', False),
+    ],
+)
+def test_a_request_that_brings_thinking_of_others_is_known(body: bytes, expected: bool) -> None:
+    assert carries_labels(body) is expected

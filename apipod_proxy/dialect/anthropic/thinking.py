@@ -44,6 +44,9 @@ def write(call: Call, aim: Aim, body: Object, dropped: Dropped, *, allowed: bool
         return
     if call.dialect == NAME:
         _write_own(reasoning, body)
+        if body.get("thinking", {}).get("type") == "enabled" and not thought_last and _in_loop(body):
+            del body["thinking"]
+            dropped.add("reasoning")
         return
     off = reasoning.enabled is False or reasoning.effort == "none" or reasoning.budget == 0
     if off:
@@ -80,10 +83,7 @@ def _write_own(reasoning: Reasoning, body: Object) -> None:
 def _write_budget(
     call: Call, aim: Aim, reasoning: Reasoning, body: Object, dropped: Dropped, thought_last: bool
 ) -> None:
-    asks = [message for message in body["messages"] if message["role"] == "user"]
-    in_loop = bool(asks) and any(block.get("type") == "tool_result" for block in asks[-1]["content"])
-    if in_loop and not thought_last:
-        # The thinking before these results was another model's and cannot be shown to this one.
+    if not thought_last and _in_loop(body):
         dropped.add("reasoning")
         return
     budget = reasoning.budget if reasoning.budget is not None and reasoning.budget > 0 else None
@@ -99,6 +99,14 @@ def _write_budget(
         dropped.add("reasoning")
         return
     body["thinking"] = {"type": "enabled", "budget_tokens": max(MIN_BUDGET, min(budget, room))}
+
+
+def _in_loop(body: Object) -> bool:
+    """Whether the last ask brings results of tools: without the thinking before them, which was another model's, none can go on."""
+    asks = [message["content"] for message in body["messages"] if message["role"] == "user"]
+    return bool(asks) and any(
+        isinstance(block, dict) and block.get("type") == "tool_result" for block in asks[-1]
+    )
 
 
 def _effort_of(budget: int | None) -> str | None:
