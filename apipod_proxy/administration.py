@@ -67,8 +67,12 @@ def admin_api(
     read_body: Callable[[web.BaseRequest], Awaitable[bytes]],
     account_states: Callable[[], Sequence[Mapping[str, object]]],
     revive: Callable[[str], object],
+    explain: Callable[[Mapping[str, object]], Mapping[str, object]],
 ) -> AdminApi:
-    """``index`` gives the keys of now, ``revive`` ends what the gateway holds against an account, told by its id."""
+    """``index`` gives the keys of now, ``revive`` ends what the gateway holds against an account, told by its id.
+
+    ``explain`` tells where a request would go.
+    """
     watcher, now_ms = office.watcher, office.makers.now_ms
     accounts = AccountService(office.store, watcher.catch_up)
 
@@ -94,5 +98,6 @@ def admin_api(
         totals=office.store.total_usage,
         account_states=account_states,
         set_account=set_account,
+        explain=explain,
     )
     return AdminApi(services)

@@ -44,6 +44,7 @@ from apipod_proxy.edge.siblings import Siblings
 from apipod_proxy.edge.surface import Completions, GeminiCompletions, Hall
 from apipod_proxy.edge.workers import Seat
 from apipod_proxy.errors import StoreError
+from apipod_proxy.explaining import Explainer
 from apipod_proxy.gateway import Gateway, Parts
 from apipod_proxy.levels import Levels
 from apipod_proxy.limit.backend import Limits
@@ -292,6 +293,7 @@ class Server:
             read_body=BodyReader(self.settings.max_body_mb).read,
             account_states=lambda: self.upstream_health.status(now()),
             revive=self.upstream_health.enable,
+            explain=Explainer(self.gateway, DIALECTS).explain,
         )
 
     async def _open_siblings(self) -> None:

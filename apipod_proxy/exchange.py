@@ -54,6 +54,7 @@ class Exchange:
         "dropped",
         "error",
         "estimated",
+        "explanation",
         "first_content_at",
         "forwarded",
         "id",
@@ -108,6 +109,8 @@ class Exchange:
         self.candidates = 0
         self.candidate: Candidate | None = None
         self.attempts: list[Attempt] = []
+        self.explanation: str | None = None
+        """The ranking of the candidates, for an admin who asks for it; None where nobody does."""
         # What came back
         self.status = 0
         self.outcome: Outcome | None = None

@@ -41,6 +41,7 @@ from apipod_proxy.route.capabilities import (
     Needs,
 )
 from apipod_proxy.route.classify import Action, Verdict, classify
+from apipod_proxy.route.explain import explain
 from apipod_proxy.route.health import Health
 from apipod_proxy.route.hedge import Hedges
 from apipod_proxy.route.index import Pair, Plan
@@ -137,6 +138,8 @@ class Gateway:
         x.strategy, x.candidates = plan.strategy, len(plan.pairs)
         outlet = self.outlet(x, client) if x.streamed else None
         room = Room(self.parts.limits, way.half, self.reservation(x, plan))
+        if x.explanation is not None:
+            x.explanation = explain(self.parts.router, plan, *wants(x, plan)).as_header()
         try:
             if plan.max_wait:
                 await self._ask_in_line(Ask(x, way, room, client, outlet))
@@ -332,6 +335,8 @@ class Gateway:
         more = b""
         if x.dialect.name == "anthropic":
             more = b"request-id: %b\r\n" % x.id.encode()
+        if x.explanation:
+            more += header_lines((("x-apipod-explain", x.explanation),))
         if x.dropped:
             more += header_lines((("x-apipod-dropped", ", ".join(x.dropped)),))
         return b"x-request-id: %b\r\nx-apipod-attempts: %d\r\n%b%b%b" % (

@@ -45,6 +45,7 @@ class AdminApi:
             ("PUT", "/admin/apply", self.apply),
             ("POST", "/admin/apply", self.apply),
             ("GET", "/admin/usage", self.usage),
+            ("POST", "/admin/route/explain", self.explain),
             ("GET", "/admin/accounts", self.accounts),
             ("POST", "/admin/accounts/{provider}/{account}/enable", self.enable_account),
             ("POST", "/admin/accounts/{provider}/{account}/disable", self.disable_account),
@@ -158,6 +159,12 @@ class AdminApi:
         if by == "subscription":
             return {subscription.id: subscription.name for subscription in snapshot.subscriptions.values()}
         return {}
+
+    # Routes
+
+    async def explain(self, request: web.Request) -> web.Response:
+        """``{model, key | user | subscription, provider?, dialect?, request?}`` → the candidates, best first. Sends nothing."""
+        return _answer(self._services.explain(await self._json(request)))
 
     # Accounts
 

@@ -48,7 +48,7 @@ class AdminServices(NamedTuple):
     ``identify`` says whose key a request carries: None if it carries none; raises Unauthenticated, Forbidden.
     ``apply`` takes the text of a catalog file and gives its report; raises BadRequest. ``export``: with secrets or without.
     ``totals``: (grouping, since, until). ``account_states``: rows with ``provider`` and ``account``, and how it stands with them.
-    ``set_account``: (provider, account, active); raises NoSuch.
+    ``set_account``: (provider, account, active); raises NoSuch. ``explain``: where a request would go, and why.
     """
 
     secret: str | None
@@ -63,3 +63,4 @@ class AdminServices(NamedTuple):
     totals: Callable[[str, int, int], Awaitable[Sequence[Total]]]
     account_states: Callable[[], Sequence[Mapping[str, object]]]
     set_account: Callable[[str, str, bool], Awaitable[None]]
+    explain: Callable[[Mapping[str, object]], Mapping[str, object]]

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from aiohttp import web
 
 from apipod_proxy.auth import KeyIndex, Principal, credential, identify
+from apipod_proxy.catalog.model import Role
 from apipod_proxy.dialect import Dialect
 from apipod_proxy.dialect.identity import TopLevel, read_request
 from apipod_proxy.edge.answer import Answer, DateLine, header_lines
@@ -113,7 +114,10 @@ class Completions:
         x.client_request_id = request.headers.get("x-request-id")
         query = request.query if "?" in request.raw_path else NO_QUERY
         key = credential(self._dialect.name, request.headers, query)
-        return identify(self._hall.gateway.serving.keys, key, x.started_at)
+        principal = identify(self._hall.gateway.serving.keys, key, x.started_at)
+        if principal.user.role is Role.ADMIN and request.headers.get("x-apipod-explain") == "1":
+            x.explanation = ""
+        return principal
 
     async def _answer(self, x: Exchange, client: Answer) -> None:
         await self._hall.gateway.complete(x, client)
@@ -152,6 +156,8 @@ class Completions:
         headers.pop("connection", None)
         if x.attempts:
             headers["x-apipod-attempts"] = str(len(x.attempts))
+        if x.explanation:
+            headers["x-apipod-explain"] = x.explanation
         client.headers = header_lines((*headers.items(), *self._hall.cors(request.headers.get("origin"))))
         client.send(status_of(error, dialect), content_type.encode(), self._dialect.encode_error(error, x.id))
 

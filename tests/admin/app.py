@@ -85,6 +85,7 @@ def _application(
         read_body=BodyReader(1).read,
         account_states=states,
         revive=revive,
+        explain=lambda asked: {"asked": asked},
     )
     renderer = Renderer({name: dialect.encode_error for name, dialect in DIALECTS.items()})
     guard = Guard(renderer, RequestIds(os.urandom), time.monotonic, lambda seen, request: None, Cors(()))
