@@ -57,7 +57,7 @@ async def load(
 ) -> Loaded:
     """What the database holds now: users and keys by what changed since ``before``, the catalog whole if it changed.
 
-    Not ``strict``: an account whose key cannot be decrypted gets an empty one, in place of CatalogUnreadable.
+    Not ``strict``: a key that cannot be decrypted stays as it is stored, in place of CatalogUnreadable.
     """
     state = await session.fetch_one("read_state")
     if state is None:
@@ -125,7 +125,7 @@ async def _load_catalog(session: Session, vault: Vault, decoder: Decoder, *, str
                 raise CatalogUnreadable(
                     f"the key of account '{row[2]}' of provider '{provider}' cannot be decrypted: {exc}"
                 ) from exc
-            api_key = ""
+            api_key = row[3]
         accounts[row[1]].append(decoder.account(row, provider, api_key))
     targets: defaultdict[str, list[Target]] = defaultdict(list)
     for row in await session.fetch("read_targets"):

@@ -40,9 +40,9 @@ class Vault:
         return f"<Vault names={len(self.environment)}>"
 
     def encrypt(self, text: str) -> str:
-        """``encrypted:`` and base64; the empty text stays empty."""
-        if not text:
-            return ""
+        """``encrypted:`` and base64. The empty text stays as it is, and so does what is encrypted already, by whatever key."""
+        if not text or text.startswith(MARK):
+            return text
         nonce = self._random_bytes(_NONCE_BYTES)
         return MARK + base64.b64encode(nonce + self._aead.encrypt(nonce, text.encode(), _PURPOSE)).decode()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import yaml
 
 from apipod_proxy.catalog.export import export_tree, export_yaml
+from apipod_proxy.catalog.loader import load
 from apipod_proxy.catalog.model import EMPTY_SNAPSHOT
 from apipod_proxy.store import Store
 from tests.catalog.cases import ENVIRONMENT, FULL, apply_text, load_now, make_vault, read
@@ -76,3 +77,11 @@ async def test_an_export_can_be_read_again(store: Store) -> None:
 def test_nothing_is_exported_as_nothing() -> None:
     assert export_tree(EMPTY_SNAPSHOT, make_vault()) == {}
     assert read(export_yaml(EMPTY_SNAPSHOT, make_vault())).providers == {}
+
+
+async def test_an_export_under_another_key_loses_nothing(store: Store) -> None:
+    await apply_text(store, FULL)
+    async with store.reading() as session:
+        lost = (await load(session, make_vault({}, b"o" * 32), strict=False)).snapshot
+    text = export_yaml(lost, make_vault({}, b"o" * 32))
+    assert (await apply_text(store, text)).changes == 0

@@ -17,6 +17,7 @@ def test_what_is_encrypted_can_be_decrypted_and_looks_different_each_time() -> N
     assert vault.encrypt("sk-тест") != sealed
     assert vault.decrypt(sealed) == vault.decrypt(sealed.removeprefix("encrypted:")) == "sk-тест"
     assert vault.encrypt("") == vault.decrypt("") == ""
+    assert vault.encrypt(sealed) == sealed
 
 
 @pytest.mark.parametrize("sealed", ["encrypted:AAAA", "encrypted:not base64!", "encrypted:", "sk-plain"])
