@@ -80,8 +80,11 @@ class Process:
         raise AssertionError("no VmRSS")
 
     async def close(self) -> None:
-        if self.process.returncode is None:
-            self.process.kill()
+        try:
+            # The whole group: a worker that a test has stopped would outlive its parent.
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # all have ended
         await self.process.wait()
         await self._reader
 
@@ -169,6 +172,7 @@ async def launch(tmp_path: Path, simulator: Simulator) -> AsyncIterator[Launch]:
             stderr=asyncio.subprocess.PIPE,
             cwd=tmp_path,
             env=clean_environment(tmp_path) | dict(environ or {}),
+            start_new_session=True,
         )
         gateway = Gateway(process, tmp_path)
         running.append(gateway)

@@ -89,7 +89,7 @@ async def until_known(gateway: Gateway, states: object) -> None:
     async with asyncio.timeout(10):
         while True:
             try:
-                async with asyncio.timeout(0.5):
+                async with asyncio.timeout(0.3):
                     workers = (await get(gateway.base, "/health"))["workers"]
             except (TimeoutError, aiohttp.ClientError):
                 continue
@@ -101,7 +101,7 @@ async def until_known(gateway: Gateway, states: object) -> None:
 async def get_from_living(gateway: Gateway) -> str:
     while True:
         try:
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(0.6):
                 return str(await get(gateway.base, "/metrics"))
         except (TimeoutError, aiohttp.ClientError):
             continue
