@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from tests.commands.conftest import Run
+
+
+@pytest.fixture
+def provider() -> Iterator[str]:
+    """A provider that takes one key; in a thread of its own, because commands bring their own event loop."""
+    loop = asyncio.new_event_loop()
+    ready = threading.Event()
+    urls: list[str] = []
+
+    async def models(request: web.Request) -> web.Response:
+        good = request.headers.get("authorization") == "Bearer good"
+        return web.json_response({"data": []}, status=200 if good else 401)
+
+    async def serve() -> web.AppRunner:
+        app = web.Application()
+        app.router.add_get("/v1/models", models)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        urls.append(f"http://127.0.0.1:{runner.addresses[0][1]}")
+        ready.set()
+        return runner
+
+    def run() -> None:
+        runner = loop.run_until_complete(serve())
+        loop.run_forever()
+        loop.run_until_complete(runner.cleanup())
+        loop.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    ready.wait(5)
+    yield urls[0]
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+
+
+def test_every_provider_is_named_with_what_is_wrong(run: Run, provider: str, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        f"""
+providers:
+  good: {{type: openai, base_url: "{provider}", api_key: good}}
+  pool:
+    type: openai
+    base_url: "{provider}/v1"
+    accounts: [{{name: a, api_key: good}}, {{name: b, api_key: bad}}]
+  away: {{type: openai, base_url: "http://127.0.0.1:9", api_key: x}}
+  unset: {{type: openai, api_key: "${{NOT_SET}}"}}
+"""
+    )
+    ran = run("check", "--config", "c.yaml")
+    assert ran.code == 1
+    said = {tuple(line.split()[:2]): line for line in ran.out.splitlines()[4:]}
+    assert said["good", "default"].endswith("  ok")
+    assert said["pool", "a"].endswith("  ok")
+    assert said["pool", "b"].endswith("refuses the key (401)")
+    assert "cannot be reached" in said["away", "default"]
+    assert "NOT_SET" in said["unset", "default"]
+
+
+def test_a_database_without_mistakes_is_fine(run: Run, provider: str, tmp_path: Path) -> None:
+    assert run("check").out.endswith("no providers\n")
+    (tmp_path / "c.yaml").write_text(
+        f'providers: {{good: {{type: openai, base_url: "{provider}", api_key: good}}}}'
+    )
+    run("apply", "c.yaml")
+    ran = run("check")
+    assert ran.code == 0
+    assert ran.out.splitlines()[-1].endswith("ok")
