@@ -53,6 +53,7 @@ from apipod_proxy.limit.pace import Budget
 from apipod_proxy.operations import OperationAsking, OperationGateway
 from apipod_proxy.overview import Overview
 from apipod_proxy.preparation import apply_config, base_urls, migrate, open_settings_store, open_vault
+from apipod_proxy.probes import Prober
 from apipod_proxy.route.capabilities import BITS
 from apipod_proxy.route.health import Health as UpstreamHealth
 from apipod_proxy.route.router import Router
@@ -75,6 +76,9 @@ log = logging.getLogger("apipod_proxy.app")
 
 REPEATS, REPEAT_SECONDS = 100, 10.0
 """How often candidates that failed may be asked again, over all requests of a process: a provider that is down is not hammered."""
+
+PROBES, PROBE_SECONDS = 20, 10.0
+"""How many active probes a process sends at most."""
 
 CLOSE_SECONDS = 0.5
 """What connections get that outlived the whole shutdown."""
@@ -212,6 +216,8 @@ class Server:
         self.gateway = Gateway(parts, serving, loop)
         self.operations = OperationGateway(self.gateway, OperationAsking(*tools))
         self.health.complain(self._upstream_trouble)
+        self.prober = Prober(self.gateway, DIALECTS[OPENAI], Budget(PROBES, PROBE_SECONDS))
+        self._stack.push_async_callback(self.prober.close)
         self.watcher.subscribe(self._serve_snapshot)
 
     async def _open_front(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -331,6 +337,7 @@ class Server:
 
     def _serve_snapshot(self, snapshot: Snapshot) -> None:
         self.gateway.replace(Serving(snapshot, self.limits))
+        self.prober.follow(snapshot)
         self.metrics.known(snapshot.models, snapshot.providers)
 
     def _catalog_trouble(self) -> str | None:

@@ -276,7 +276,7 @@ class Gateway:
     ) -> ProxyError | None:
         """Ask ``candidate``; None when the client has its answer, or as much of it as there will be."""
         x, client, outlet = ask.x, ask.client, ask.outlet
-        trial = Trial(self, ask, candidate, lease, race)
+        trial = Trial(self, x, ask.room, candidate, lease, race)
         try:
             prepared = self.parts.asking.prepare(x, candidate)
             x.dropped = prepared.dropped

@@ -14,8 +14,10 @@ from apipod_proxy.stream.pump import StreamPump, WholePump
 from apipod_proxy.usage.record import NOTHING, Attempt, Charge, charge
 
 if TYPE_CHECKING:
-    from apipod_proxy.gateway import Ask, Gateway
+    from apipod_proxy.exchange import Exchange
+    from apipod_proxy.gateway import Gateway
     from apipod_proxy.hedging import Race
+    from apipod_proxy.room import Room
 
 
 class Outrun(UpstreamError):
@@ -46,13 +48,19 @@ class Trial:
     )
 
     def __init__(
-        self, gateway: Gateway, ask: Ask, candidate: Candidate, lease: Lease, race: Race | None = None
+        self,
+        gateway: Gateway,
+        x: Exchange,
+        room: Room,
+        candidate: Candidate,
+        lease: Lease,
+        race: Race | None = None,
     ) -> None:
         """``race`` is set where the request may be hedged."""
         self._gateway = gateway
-        self._x = ask.x
+        self._x = x
         self.candidate = candidate
-        self._room = ask.room
+        self._room = room
         self._lease = lease
         self._race = race
         self.prepared: Prepared | None = None
