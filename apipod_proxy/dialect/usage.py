@@ -38,6 +38,9 @@ def from_chat(wire: Json) -> Usage:
     read = count(details, "cached_tokens")
     if read is None:
         read = count(wire, "prompt_cache_hit_tokens", "cached_tokens", "precached_prompt_tokens")
+    if read is not None and prompt is not None:
+        # Grok on Azure reports more cached tokens than the prompt has.
+        read = min(read, prompt)
     written = count(details, "cache_write_tokens", "cache_creation_tokens")
     reasoning = count(
         wire.get("completion_tokens_details") if isinstance(wire, dict) else None, "reasoning_tokens"

@@ -92,7 +92,7 @@ def decode_request(body: bytes, *, model: str | None = None, stream: bool | None
     _read_metadata(call, opt_object(source, "metadata", "$"))
     tier = opt_text(source, "service_tier", "$")
     call.service_tier = TIERS.get(tier, tier) if tier else None
-    call.extra = [
+    call.extra += [
         Opaque(NAME, {key: value}, key)
         for key, value in source.items()
         if value is not None and key not in READ
@@ -280,7 +280,8 @@ def _choice_of(choice: ToolChoice) -> Object:
 def _write_sampling(call: Call, aim: Aim, body: Object, dropped: Dropped) -> None:
     sampling = call.sampling
     for name in ("seed", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs"):
-        if getattr(sampling, name) not in (None, False):
+        value = getattr(sampling, name)
+        if value is not None and value is not False:
             dropped.add(name)
     own = call.dialect == NAME
     given: Object = {
