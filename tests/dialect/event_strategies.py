@@ -73,8 +73,8 @@ def told(events: list[Event]) -> dict[str, object]:
             arguments[event.block] = ""
         elif isinstance(event, ToolArgs):
             arguments[event.block] += event.fragment
-        elif isinstance(event, UsageReport):
-            usage = usage.merged(event.usage)
+        elif isinstance(event, (UsageReport, Start)):
+            usage = usage.merged(event.usage or Usage())
         elif isinstance(event, Finish):
             reason = event.reason
     said: list[object] = []
@@ -84,5 +84,8 @@ def told(events: list[Event]) -> dict[str, object]:
             said.append((call_id, name, json.loads(arguments[int(str(block))] or "{}")))
         else:
             said.append((kind, *rest))
-    counts = {name: getattr(usage, name) or 0 for name in ("input", "cache_read", "output", "reasoning")}
+    counts = {
+        name: getattr(usage, name) or 0
+        for name in ("input", "cache_read", "cache_write", "output", "reasoning")
+    }
     return {"said": said, "usage": counts, "reason": reason, "ended": isinstance(events[-1], End)}
