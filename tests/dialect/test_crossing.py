@@ -42,7 +42,10 @@ SAME_REASON = {StopReason.REFUSAL: StopReason.CONTENT_FILTER, StopReason.STOP_SE
 
 
 def across(events: list[Event]) -> dict[str, Any]:
-    """What every dialect can tell: Chat has no order between thinking, text and calls, Messages does not count thinking apart, Gemini not what is written to a cache."""
+    """What every dialect can tell.
+
+    Chat has no order between thinking, text and calls; Messages does not count thinking apart, Gemini not what is written to a cache.
+    """
     all_of: Any = told(events)
     usage = all_of["usage"]
     said = all_of["said"]
