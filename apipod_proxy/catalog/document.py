@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -70,6 +71,8 @@ DEFAULT_ACCOUNT = "default"
 """The name of the one account of a provider that has an ``api_key`` in place of ``accounts``."""
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "instance-data"})
+_NUMERAL = re.compile(r"0[xX][0-9a-fA-F]{1,16}|0[0-7]{0,22}|[1-9][0-9]{0,19}")
 _FRAMING = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade"}
 )
@@ -211,7 +214,12 @@ class _Reader:
                 _ = parts.port
             except ValueError:
                 good = False
-            if not good or " " in url:
+            if good and is_trap(parts.hostname or ""):
+                table.mistake(
+                    "base_url",
+                    f"found {url!r}, where no provider is but the machine's own metadata; allowed: another host",
+                )
+            elif not good or " " in url:
                 table.mistake("base_url", f"found {url!r}; allowed: http(s)://host[:port][/path]")
             elif parts.username or parts.password:
                 table.mistake("base_url", "found a URL with a user or password; allowed: the key as api_key")
@@ -425,6 +433,26 @@ class _Reader:
             source=table.choice("source", Source.FILE),
         )
         return key if digest else None
+
+
+def is_trap(host: str) -> bool:
+    """Whether the host is a link-local address (in any notation) or a name of a cloud's metadata service."""
+    if host.lower().rstrip(".") in _METADATA_NAMES:
+        return True
+    parts = host.split(".")
+    if len(parts) <= 4 and all(_NUMERAL.fullmatch(part) for part in parts):
+        # Resolvers also take 0xa9fe0001, 0251.254.1 and 2852039166 for an address.
+        numbers = [
+            int(part, 16 if part[:2].lower() == "0x" else 8 if part[0] == "0" else 10) for part in parts
+        ]
+        value = sum(number << 8 * (3 - place) for place, number in enumerate(numbers[:-1])) + numbers[-1]
+        return value >= 1 << 32 or ipaddress.IPv4Address(value).is_link_local
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_link_local)
 
 
 def _whole(table: Table, name: str, default: int, low: int, high: int = 10**9) -> int:

@@ -195,12 +195,7 @@ class CatalogWatcher:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            try:
-                await listener.close()
-            except Exception as exc:  # it is going away in any case
-                logger.debug("the listener did not close", extra={"error": str(exc)})
+        await self._hang_up()
 
     async def refresh(self) -> None:
         """Load what changed, now; raises what stands in the way."""
@@ -240,11 +235,25 @@ class CatalogWatcher:
             await self._rest()
 
     async def _listen(self) -> None:
-        if self._listener is None:
-            try:
+        try:
+            if self._listener is not None:
+                await self._listener.check()
+        except Exception as exc:  # whatever it is, a new one is needed
+            logger.debug("changes of the catalog are no longer told of", extra={"error": _reason(exc)})
+            await self._hang_up()
+        try:
+            if self._listener is None:
                 self._listener = await self._database.listen(self._wake.set, self._lost)
-            except Exception as exc:  # polling goes on without it, and faster
-                logger.debug("changes of the catalog are not told of", extra={"error": _reason(exc)})
+        except Exception as exc:  # polling goes on without it, and faster
+            logger.debug("changes of the catalog are not told of", extra={"error": _reason(exc)})
+
+    async def _hang_up(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            try:
+                await listener.close()
+            except Exception as exc:  # it is going away in any case
+                logger.debug("the listener did not close", extra={"error": _reason(exc)})
 
     def _lost(self) -> None:
         self._listener = None

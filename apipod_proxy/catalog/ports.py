@@ -28,6 +28,9 @@ class Session(Protocol):
 
 
 class Listener(Protocol):
+    async def check(self) -> None:
+        """Raises if the server no longer answers: a connection that died in silence tells of nothing, its end included."""
+
     async def close(self) -> None: ...
 
 

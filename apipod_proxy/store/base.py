@@ -54,6 +54,9 @@ class Session(ABC):
 
 
 class Listener(Protocol):
+    async def check(self) -> None:
+        """Raises if the server no longer answers: a connection that died in silence tells of nothing, its end included."""
+
     async def close(self) -> None: ...
 
 

@@ -23,6 +23,7 @@ POOL_SIZE = 4
 """Connections of one worker. Nothing on the request path needs one."""
 
 STATEMENT_SECONDS = 30.0
+CHECK_SECONDS = 5.0
 MIGRATION_SECONDS = 300.0
 
 _AWAY = (
@@ -103,9 +104,17 @@ class PostgresListener:
         self._connection = connection
         self._place = place
 
-    async def close(self) -> None:
+    async def check(self) -> None:
         with translated(self._place):
-            await self._connection.close(timeout=2)
+            await self._connection.execute("SELECT 1", timeout=CHECK_SECONDS)
+
+    async def close(self) -> None:
+        try:
+            with translated(self._place):
+                await self._connection.close(timeout=2)
+        finally:
+            # Where the server no longer answers, closing politely fails.
+            self._connection.terminate()
 
 
 class PostgresStore(Store):

@@ -363,3 +363,49 @@ def test_a_damaged_file_is_read_or_refused_in_lines_and_nothing_else() -> None:
         except CatalogMistakes as refused:
             assert refused.lines
             assert all(line.startswith("catalog.yaml: ") and "\n" not in line for line in refused.lines)
+
+
+TRAPS = [
+    *(
+        "169.254.169.254",
+        "169.254.0.1",
+        "0xa9fea9fe",
+        "2852039166",
+        "0251.0376.0251.0376",
+        "169.254.43518",
+        "0xA9.254.169.0376",
+    ),
+    *(
+        "[fe80::1]",
+        "[::ffff:169.254.169.254]",
+        "metadata.google.internal",
+        "METADATA.google.internal.",
+        "99999999999",
+    ),
+]
+HOSTS = [
+    "127.0.0.1",
+    "10.0.0.8",
+    "localhost",
+    "[::1]",
+    "vllm",
+    "192.168.1.5:8000",
+    "1.2.3.4",
+    "2130706433",
+    "api.openai.com",
+    "0",
+]
+
+
+@pytest.mark.parametrize("host", TRAPS)
+def test_a_provider_cannot_be_the_metadata_service_of_the_machine(host: str) -> None:
+    (line,) = lines(f"providers: {{p: {{type: openai, base_url: 'http://{host}/v1'}}}}")
+    assert line.startswith("providers.p.base_url: ")
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_provider_may_be_on_a_private_network(host: str) -> None:
+    assert (
+        read(f"providers: {{p: {{type: openai, base_url: 'http://{host}/v1'}}}}").providers["p"].base_url
+        == f"http://{host}/v1"
+    )

@@ -48,9 +48,12 @@ async def test_a_committed_announcement_reaches_every_listener(
             await asyncio.sleep(0.05)
             assert not heard.is_set()
         await asyncio.wait_for(heard.wait(), 1)
+        await listener.check()
         assert not lost.is_set()
     finally:
         await listener.close()
+        with pytest.raises(StoreUnavailable):
+            await listener.check()
         await asyncio.wait_for(lost.wait(), 1)
         await other.close()
         await opened.close()
