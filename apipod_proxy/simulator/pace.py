@@ -44,7 +44,7 @@ class Sender:
     async def whole(self, body: bytes, headers: Mapping[str, str]) -> web.StreamResponse:
         """A unary answer. The counts of events make no difference here: it breaks in the middle of the body."""
         script = self._script
-        if None is script.cut is script.reset is script.stall is script.bad_chunk:
+        if None is script.cut is script.reset is script.half is script.stall is script.bad_chunk:
             return web.Response(body=body, headers=headers)
         response = web.StreamResponse(headers=headers)
         if script.bad_chunk is None:
@@ -85,6 +85,10 @@ class Sender:
         sent = 0
         for content, data in frames:
             if content:
+                if sent == script.half:
+                    await self._write(response, data[: len(data) // 2])
+                    await self._break(response)
+                    return
                 if sent == breaks == 0:
                     await self._break(response)
                     return

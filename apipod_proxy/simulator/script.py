@@ -48,6 +48,7 @@ class Script:
     error_mid: int | None = None
     cut: int | None = None  # close the connection
     reset: int | None = None  # the same with a TCP reset
+    half: int | None = None  # close it in the middle of the next event
     end: int | None = None  # end the body cleanly, before the answer is whole
     bad_chunk: int | None = None  # break HTTP's framing
     stall: int | None = None  # then silence

@@ -47,6 +47,13 @@ async def test_a_stream_is_reset(http: aiohttp.ClientSession) -> None:
     assert _contents(body) == 2
 
 
+@pytest.mark.parametrize("count", [0, 2])
+async def test_a_stream_is_cut_within_an_event(http: aiohttp.ClientSession, count: int) -> None:
+    body, error = await _read(http, f"sim-5-0+half={count}")
+    assert (_contents(body), type(error)) == (count, aiohttp.ClientPayloadError)
+    assert not body.endswith(b"\n\n")
+
+
 async def test_a_stream_ends_cleanly_before_it_is_whole(http: aiohttp.ClientSession) -> None:
     body, error = await _read(http, "sim-5-0+end=2")
     assert (_contents(body), error) == (2, None)
