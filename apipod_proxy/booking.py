@@ -57,92 +57,29 @@ class Booking:
 
     def book(self, x: Exchange) -> None:
         """Book a completion, once."""
-        candidate = x.candidate
-        duration_ms = seconds_to_ms(x.started, x.answered_at) or 0
-        ttft_ms = seconds_to_ms(x.started, x.first_content_at)
-        model = candidate.model.name if candidate else ""
-        provider = candidate.provider.name if candidate else ""
-        account = candidate.account.name if candidate else ""
-        outcome = str(x.outcome or Outcome.FAILED)
-        principal = x.principal
-        requested = x.requested_model[:LONGEST_NAME]
-        client_id = (x.client_request_id or "")[:LONGEST_NAME]
-        attempts = tuple(x.attempts)
-        usage = x.usage
-        if principal is not None or self._stranger_fits():
-            self._ledger.record(
-                UsageRow(
-                    request_id=x.id,
-                    client_request_id=client_id,
-                    started_at=x.started_at,
-                    user_id=principal.user.id if principal else "",
-                    api_key_id=principal.key.id if principal else "",
-                    subscription_id=principal.subscription.id if principal else "",
-                    path=x.path[:LONGEST_NAME],
-                    dialect=x.dialect.name,
-                    requested_model=requested,
-                    routed_model=model,
-                    provider=provider,
-                    account=account,
-                    status=x.status,
-                    outcome=outcome,
-                    streamed=x.streamed,
-                    input_tokens=usage.input or 0,
-                    cache_read_tokens=usage.cache_read or 0,
-                    cache_write_tokens=usage.cache_write or 0,
-                    output_tokens=usage.output or 0,
-                    reasoning_tokens=usage.reasoning or 0,
-                    estimated=x.estimated,
-                    ttft_ms=ttft_ms,
-                    duration_ms=duration_ms,
-                    attempts=attempts,
-                    cost_nano=cost(usage, candidate.model.price) if candidate is not None else None,
-                )
-            )
-        self._count(x, model, provider, duration_ms, ttft_ms)
-        self._log.record(
-            LogLine(
-                time_ms=x.started_at,
-                request_id=x.id,
-                client_request_id=client_id,
-                method=x.method,
-                path=x.path,
-                status=x.status,
-                outcome=outcome,
-                duration_ms=duration_ms,
-                client=x.remote or "",
-                key_prefix=principal.key.prefix if principal else "",
-                requested_model=requested,
-                model=model,
-                provider=provider,
-                account=account,
-                strategy=x.strategy,
-                candidates=x.candidates,
-                attempts=attempts,
-                ttft_ms=ttft_ms,
-                streamed=x.streamed,
-                usage=usage if attempts else None,
-                estimated=x.estimated,
-            )
-        )
+        row = row_of(x)
+        if x.principal is not None or self._stranger_fits():
+            self._ledger.record(row)
+        self._count(x, row)
+        self._log.record(line_of(x, row))
 
-    def _count(self, x: Exchange, model: str, provider: str, duration_ms: int, ttft_ms: int | None) -> None:
+    def _count(self, x: Exchange, row: UsageRow) -> None:
         metrics = self._metrics
         metrics.request(
-            x.dialect.name,
-            model,
-            provider,
-            x.status,
-            duration_ms / 1000,
-            None if ttft_ms is None else ttft_ms / 1000,
-            x.usage if x.attempts else None,
+            row.dialect,
+            row.routed_model,
+            row.provider,
+            row.status,
+            row.duration_ms / 1000,
+            None if row.ttft_ms is None else row.ttft_ms / 1000,
+            x.usage if row.attempts else None,
         )
         if x.error is not None:
             metrics.error(x.error.kind.value)
-        for attempt in x.attempts:
-            asked = provider if attempt.model == model else self._provider_of(attempt.model)
+        for attempt in row.attempts:
+            asked = row.provider if attempt.model == row.routed_model else self._provider_of(attempt.model)
             metrics.attempt(asked, attempt_outcome(attempt.outcome))
-        if len(x.attempts) > 1:
+        if len(row.attempts) > 1:
             metrics.count("failovers")
 
     def seen(self, seen: Seen, remote: str | None) -> None:
@@ -183,6 +120,67 @@ class Booking:
             self._second, self._strangers = second, 0
         self._strangers += 1
         return self._strangers <= STRANGERS_PER_SECOND
+
+
+def row_of(x: Exchange) -> UsageRow:
+    """The row of a finished exchange. Texts that the client chose are cut to LONGEST_NAME."""
+    candidate, principal, usage = x.candidate, x.principal, x.usage
+    # In the order of the columns and without their names, which saves a microsecond for each request.
+    return UsageRow(
+        x.id,
+        (x.client_request_id or "")[:LONGEST_NAME],
+        x.started_at,
+        principal.user.id if principal else "",
+        principal.key.id if principal else "",
+        principal.subscription.id if principal else "",
+        x.path[:LONGEST_NAME],
+        x.dialect.name,
+        x.requested_model[:LONGEST_NAME],
+        candidate.model.name if candidate else "",
+        candidate.provider.name if candidate else "",
+        candidate.account.name if candidate else "",
+        x.status,
+        str(x.outcome or Outcome.FAILED),
+        x.streamed,
+        usage.input or 0,
+        usage.cache_read or 0,
+        usage.cache_write or 0,
+        usage.output or 0,
+        usage.reasoning or 0,
+        x.estimated,
+        seconds_to_ms(x.started, x.first_content_at),
+        seconds_to_ms(x.started, x.answered_at) or 0,
+        tuple(x.attempts),
+        cost(usage, candidate.model.price) if candidate else None,
+    )
+
+
+def line_of(x: Exchange, row: UsageRow) -> LogLine:
+    """The log line of a finished exchange; ``row`` is its row."""
+    # In the order of its fields, as above.
+    return LogLine(
+        row.started_at,
+        row.request_id,
+        row.client_request_id,
+        x.method,
+        x.path,
+        row.status,
+        row.outcome,
+        row.duration_ms,
+        x.remote or "",
+        x.principal.key.prefix if x.principal else "",
+        row.requested_model,
+        row.routed_model,
+        row.provider,
+        row.account,
+        x.strategy,
+        x.candidates,
+        row.attempts,
+        row.ttft_ms,
+        row.streamed,
+        x.usage if row.attempts else None,
+        row.estimated,
+    )
 
 
 def attempt_outcome(outcome: str) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from apipod_proxy import __version__
 from apipod_proxy.errors import ProxyError, StoreError
 from apipod_proxy.mistakes import OperatorMistake
-from apipod_proxy.settings import SettingsError
+from apipod_proxy.settings import SettingsError, process_environment
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Any]
@@ -62,7 +62,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
     """Run a command; gives the exit code: 0, 1 for what went wrong, 2 for a wrong command line."""
     arguments = parser().parse_args(normal(list(sys.argv[1:] if argv is None else argv)))
-    environ = os.environ if environ is None else environ
+    environ = process_environment() if environ is None else environ
     module = import_module(f"apipod_proxy.commands.{MODULES[arguments.command]}")
     try:
         code: int = module.run(arguments, environ)
@@ -148,8 +148,18 @@ def _add_servers(commands: Commands) -> None:
 
 
 def _add_catalog(commands: Commands) -> None:
-    apply = commands.add_parser("apply", help="make the database say what a catalog file says")
-    apply.add_argument("file", metavar="FILE", type=Path)
+    apply = commands.add_parser(
+        "apply", help="make the database say what a catalog file, or another gateway's configuration, says"
+    )
+    apply.add_argument(
+        "file", metavar="FILE", type=Path, nargs="?", help="a catalog, or the file of another gateway"
+    )
+    apply.add_argument(
+        "--from",
+        metavar="URL",
+        dest="source",
+        help="in place of a file: an older apipod database, which is only read (postgresql://…, or a SQLite file)",
+    )
     _add_env_file(apply)
     export = commands.add_parser("export", help="print the database as a catalog file")
     export.add_argument("--secrets", action="store_true", help="with provider keys in plain text")

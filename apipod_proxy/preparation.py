@@ -9,12 +9,14 @@ import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from apipod_proxy.catalog.takeover.signs import may_be_foreign
 from apipod_proxy.catalog.vault import Vault
 from apipod_proxy.mistakes import OperatorMistake
-from apipod_proxy.settings import Settings
+from apipod_proxy.settings import DatabaseUrl, Settings, parse_database_url
 from apipod_proxy.store import Store, open_store
+from apipod_proxy.store.dsn import shown
 from apipod_proxy.store.encryption import encryption_key
 from apipod_proxy.upstream.providers import PROVIDER_TYPES
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from apipod_proxy.catalog.apply import Report
 
 log = logging.getLogger("apipod_proxy.preparation")
+
+CREDENTIALS = "credentials.json"
+"""Stands beside the models.json of the gateway that has one."""
 
 
 async def open_settings_store(settings: Settings) -> Store:
@@ -50,6 +55,8 @@ async def apply_text(store: Store, vault: Vault, text: str, name: str) -> Report
     """Put a catalog into the database; None where the very same text was the last one applied. Raises OperatorMistake, StoreError."""
     # Deferred: reading YAML takes 40 ms to import, and most commands and many starts do without.
     from apipod_proxy.catalog.apply import apply, digest_of, is_applied
+
+    # Deferred for the same reason.
     from apipod_proxy.catalog.document import CatalogMistakes, read_document
 
     digest = digest_of(text, vault)
@@ -70,7 +77,10 @@ async def apply_text(store: Store, vault: Vault, text: str, name: str) -> Report
 
 async def apply_config(store: Store, vault: Vault, path: Path) -> None:
     """Put the catalog file of a server into its database, and log what that changed. Raises as ``apply_text``."""
-    report = await apply_text(store, vault, await asyncio.to_thread(read_text, path), str(path))
+    found = await asyncio.to_thread(read_catalog, path, vault.environment)
+    for note in found.notes:
+        log.info(note)
+    report = await apply_text(store, vault, found.text, str(path))
     if report is not None:
         log.info("The catalog file is applied.", extra={"file": str(path), "changes": report.changes})
         for note in report.notes:
@@ -80,6 +90,51 @@ async def apply_config(store: Store, vault: Vault, path: Path) -> None:
 def base_urls() -> dict[str, str]:
     """The provider types there are, each with its default base URL."""
     return {name: kind.base_url for name, kind in PROVIDER_TYPES.items()}
+
+
+class CatalogText(NamedTuple):
+    """A catalog, and lines on what it was made of where the file was another gateway's."""
+
+    text: str
+    notes: list[str]
+
+
+def read_catalog(path: Path, environment: Mapping[str, str]) -> CatalogText:
+    """The catalog in a file, or the one that another gateway's file amounts to. Raises OperatorMistake."""
+    text = read_text(path)
+    if not may_be_foreign(text):
+        return CatalogText(text, [])
+    # Deferred: few files are another gateway's.
+    from apipod_proxy.catalog.document import CatalogMistakes
+    from apipod_proxy.catalog.takeover.recognise import take_file
+
+    beside = path.parent / CREDENTIALS
+    credentials = read_text(beside) if beside != path and beside.is_file() else None
+    try:
+        taken = take_file(text, str(path), credentials, base_urls(), environment)
+    except CatalogMistakes as mistakes:
+        raise OperatorMistake(*mistakes.lines) from mistakes
+    return CatalogText(text, []) if taken is None else CatalogText(taken.text(), taken.notes)
+
+
+async def read_database(place: str, environment: Mapping[str, str]) -> CatalogText:
+    """The catalog that an older apipod database amounts to; ``place`` is its URL, or a SQLite file. Raises OperatorMistake, StoreError."""
+    # Deferred: it is done once in the life of an installation.
+    from apipod_proxy.catalog.document import CatalogMistakes
+    from apipod_proxy.catalog.takeover.apipod import TABLES, take_tables
+    from apipod_proxy.store.foreign import read_tables
+
+    try:
+        database = parse_database_url(place) if "://" in place else DatabaseUrl(Path(place), "")
+    except ValueError as error:
+        raise OperatorMistake(f"--from: allowed: {error}, or a SQLite file") from error
+    tables = await read_tables(database.path, database.dsn, TABLES)
+    name = str(database.path) if database.path is not None else shown(database.dsn)
+    try:
+        taken = take_tables(tables, name, base_urls(), environment)
+    except CatalogMistakes as mistakes:
+        raise OperatorMistake(*mistakes.lines) from mistakes
+    return CatalogText(taken.text(), taken.notes)
 
 
 def read_text(path: Path) -> str:

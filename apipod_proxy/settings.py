@@ -12,6 +12,7 @@ import binascii
 import difflib
 import ipaddress
 import math
+import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -289,6 +290,14 @@ BY_NAME: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}
 DEMO_NAMES = frozenset({"ANTIGRAVITY_URL", "ANTIGRAVITY_KEY"})
 """What the demo reads beside names that end in _API_KEY."""
 
+TAKEOVER_NAMES = frozenset(
+    {
+        *("AUTH_TOKEN", "CLIENT_TIMEOUT", "CONFIG_ENCRYPTION_KEY"),
+        *("RETRY_MAX_RETRIES", "RETRY_BASE_DELAY", "RETRY_MAX_DELAY", "RETRY_JITTER"),
+    }
+)
+"""What the configuration of another gateway reads when it is taken over."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -407,6 +416,11 @@ class Loaded(NamedTuple):
     warnings: list[str]
 
 
+def process_environment() -> Mapping[str, str]:
+    """The environment of this process."""
+    return os.environ
+
+
 def load(
     environ: Mapping[str, str],
     overrides: Mapping[str, str] | None = None,
@@ -448,6 +462,7 @@ def _unknown_names(values: Mapping[str, str], path: Path, known: Collection[str]
         *BY_NAME,
         *(f"{setting.name}_FILE" for setting in SETTINGS if setting.secret),
         *DEMO_NAMES,
+        *TAKEOVER_NAMES,
         *known,
     }
     warnings = []

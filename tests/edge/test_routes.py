@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+from aiohttp import web
+from aiohttp.pytest_plugin import AiohttpClient
+
+from apipod_proxy.edge.routes import Hot, add_routes, model_in
+
+
+async def chat(request: web.BaseRequest) -> web.StreamResponse:
+    return web.Response(text="chat")
+
+
+async def gemini(request: web.BaseRequest, model: str, streamed: bool) -> web.StreamResponse:
+    return web.Response(text=f"{model} {streamed}")
+
+
+async def count(request: web.BaseRequest, model: str) -> web.StreamResponse:
+    return web.Response(text=f"count {model}")
+
+
+HOT = Hot({"/v1/messages": chat}, gemini, {":countTokens": count})
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/messages/", "/v1/other", "/v1/models/x", "/v1beta/models/x:deleteModel", "/v1/mess%61ges"]
+)
+def test_what_is_not_hot_is_left_to_the_router(path: str) -> None:
+    assert HOT.find(path) is None
+
+
+async def test_hot_paths_are_found_as_they_stand_on_the_wire() -> None:
+    assert HOT.find("/v1/messages") is chat
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/v1beta/models/gemini-3-flash:generateContent", "gemini-3-flash False"),
+        ("/v1/models/gemini-3-flash:streamGenerateContent", "gemini-3-flash True"),
+        ("/v1beta/models/vendor%2Fname:free:generateContent", "vendor/name:free False"),
+        ("/v1beta/models/m:countTokens", "count m"),
+    ],
+)
+async def test_paths_of_gemini_hold_the_model_and_the_verb(path: str, said: str) -> None:
+    handle = HOT.find(path)
+    assert handle is not None
+    answer = await handle(web.BaseRequest.__new__(web.BaseRequest))
+    assert isinstance(answer, web.Response)
+    assert answer.text == said
+
+
+def test_the_model_in_a_path_is_unescaped() -> None:
+    assert model_in("/v1/models/a%20b/c") == "a b/c"
+
+
+async def test_the_router_knows_hot_paths_too(aiohttp_client: AiohttpClient) -> None:
+    app = web.Application()
+    add_routes(app, HOT, {"/ping": chat}, {"/other": chat})
+    client = await aiohttp_client(app)
+    assert (await client.get("/v1/messages")).status == 405
+    assert await (await client.post("/v1/mess%61ges")).text() == "chat"
+    assert (await client.get("/ping")).status == 200
+    assert (await client.head("/ping")).status == 200
+    assert (await client.post("/other")).status == 200
