@@ -93,7 +93,9 @@ def recorded_answer(case: dict[str, Any]) -> bytes:
 # Official SDKs
 
 
-def _transport(body: bytes, content_type: str) -> httpx2.Client:
+def transport(body: bytes, content_type: str) -> httpx2.Client:
+    """An HTTP client that every request gets one answer from."""
+
     def answer(_: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, content=body, headers={"content-type": content_type})
 
@@ -108,7 +110,7 @@ def google_reads(body: bytes) -> genai_types.GenerateContentResponse:
 def google_streams(body: bytes) -> list[genai_types.GenerateContentResponse]:
     """What google-genai reads from a stream."""
     options = genai_types.HttpOptions(
-        base_url="http://127.0.0.1:9", httpx_client=_transport(body, "text/event-stream")
+        base_url="http://127.0.0.1:9", httpx_client=transport(body, "text/event-stream")
     )
     client = genai.Client(api_key="k", http_options=options)
     return list(client.models.generate_content_stream(model="m", contents="x"))
@@ -119,6 +121,6 @@ def openai_client(body: bytes, content_type: str = "text/event-stream") -> opena
     return openai.OpenAI(
         api_key="k",
         base_url="http://127.0.0.1:9/v1",
-        http_client=_transport(body, content_type),
+        http_client=transport(body, content_type),
         max_retries=0,
     )

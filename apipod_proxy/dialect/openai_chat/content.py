@@ -89,6 +89,9 @@ def from_url(url: str, kind: str, path: str) -> Media:
     """Media behind a URL, or in it."""
     if not url:
         raise BadRequest("Expected a URL, got an empty string", path)
+    if not url.startswith("data:") and "://" not in url and kind == "document":
+        # Perplexity takes bare base64 where others want a URL.
+        return Media(kind, data=url)
     if not url.startswith("data:"):
         return Media(kind, media_types.guess(url) if kind == "document" else None, url=url)
     head, comma, data = url[5:].partition(",")
