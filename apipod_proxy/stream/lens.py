@@ -23,9 +23,11 @@ class Lens(Protocol):
 
     ``content``: a first piece of the answer has come, so the stream may start. ``finished``: it is whole. ``failure``: the provider
     reported an error in its stream. ``usage``: what was reported so far. ``framed``: the bytes themselves tell whether they are whole.
+    ``relays_more``: what comes behind the terminal event is passed on as well.
     """
 
     framed: ClassVar[bool]
+    relays_more: ClassVar[bool]
 
     content: bool
     finished: bool
@@ -58,6 +60,7 @@ class IdentityLens:
     """The same dialect on both sides: the bytes pass, whole events at a time."""
 
     framed: ClassVar[bool] = True
+    relays_more: ClassVar[bool] = True
 
     __slots__ = ("_splitter", "_tap", "content", "failure", "finished")
 
@@ -99,6 +102,7 @@ class TranslatingLens:
     """Decode → encode, event by event."""
 
     framed: ClassVar[bool] = True
+    relays_more: ClassVar[bool] = False
 
     __slots__ = ("_decoder", "_encoder", "content", "failure", "finished", "skipped", "usage")
 

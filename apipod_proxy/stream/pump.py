@@ -17,8 +17,8 @@ HOLD_BYTES = 64 * 1024
 ERROR_BYTES = 256 * 1024
 """The most that is read of an error body."""
 
-LINGER_SECONDS = 1.0
-"""How long the upstream has, after the terminal event, to end its message and so keep its connection."""
+LINGER_SECONDS = 0.25
+"""How long the upstream has, after the terminal event, to end its message. The client has its answer already."""
 
 WHOLE_BYTES = 8 * 1024 * 1024
 """Unary answers up to this size are held whole before the status goes out, so that a cut one can fail over."""
@@ -156,6 +156,8 @@ class StreamPump(Attempted):
     def body(self, data: bytes) -> None:
         if self._passing:
             lens = self._lens
+            if lens.finished and not lens.relays_more:
+                return
             try:
                 out = lens.feed(data)
             except ProtocolError as exc:
@@ -164,7 +166,7 @@ class StreamPump(Attempted):
             if out:
                 self._outlet.write(out)
             if lens.finished:
-                self._finish()
+                self._finished()
             elif lens.failure is not None:
                 self.give_up(failure_error(lens.failure))
         elif self._streams:
@@ -199,19 +201,25 @@ class StreamPump(Attempted):
         if out:
             self._outlet.write(out)
         if self._lens.finished:
-            self._finish()
+            self._finished()
 
-    def _finish(self) -> None:
-        """The client has its whole answer; the upstream may still end its message in good order."""
-        if self._outlet.ended:
-            return
-        self._outlet.finish()
-        self._linger = self.loop.call_later(LINGER_SECONDS, self._stop_lingering)
+    def _finished(self) -> None:
+        """The terminal event went out. The upstream mostly ends its message in the same read, and so keeps its connection."""
+        if self._linger is None:
+            self._linger = self.loop.call_later(LINGER_SECONDS, self._stop_lingering)
 
     def _stop_lingering(self) -> None:
+        if not self._outlet.ended:
+            self._outlet.finish()
         if self.call is not None:
             self.call.abort()
         self.settle()
+
+    def give_up(self, error: ProxyError) -> None:
+        if self._passing and self._lens.finished:
+            self._stop_lingering()  # the answer is whole, whatever comes after it
+        else:
+            super().give_up(error)
 
     def end(self) -> None:
         self._close(None)
@@ -223,9 +231,11 @@ class StreamPump(Attempted):
     def _close(self, error: UpstreamError | None) -> None:
         if self._linger is not None:
             self._linger.cancel()
-        if not self._streams or (error is not None and not self._lens.framed):
+        if self._passing and self._lens.finished:
+            self._end_with(b"")
+        elif not self._streams or (error is not None and not self._lens.framed):
             self.error = error
-        elif not self._outlet.ended or self._outlet.winner is not self:
+        else:
             try:
                 last = self._lens.eof()
             except ProtocolError as exc:

@@ -31,6 +31,7 @@ class RawLens:
     """Every byte passes; an answer of one byte has begun, and what ends in good order is whole."""
 
     framed: ClassVar[bool] = False
+    relays_more: ClassVar[bool] = True
 
     __slots__ = ("content", "failure", "finished")
 

@@ -186,6 +186,7 @@ class Gemini:
     async def turn(self, model: str, stream: bool) -> Turn:
         options: dict[str, Any] = {"model": model, "contents": self.contents, "config": self.config}
         parts: list[Any] = []
+        last: Any = None
         if stream:
             async for last in await self.sdk.aio.models.generate_content_stream(**options):
                 parts += (
