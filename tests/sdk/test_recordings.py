@@ -108,7 +108,8 @@ def streamed(case: str) -> bool:
 def without_model(value: Any, name: str) -> Any:
     """``value`` with the model's name left out, after it was checked where it must be the client's."""
     if isinstance(value, dict):
-        for place in (value, value.get("message") if isinstance(value.get("message"), dict) else {}):
+        message = value.get("message")
+        for place in (value, message if isinstance(message, dict) else {}):
             if name and isinstance(place.get("model"), str) and place["model"]:
                 assert place["model"] == name
             place.pop("model", None)
