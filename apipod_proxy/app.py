@@ -46,6 +46,7 @@ from apipod_proxy.edge.workers import Seat
 from apipod_proxy.errors import StoreError
 from apipod_proxy.explaining import Explainer
 from apipod_proxy.gateway import Gateway, Parts
+from apipod_proxy.inlining import Inliner
 from apipod_proxy.levels import Levels
 from apipod_proxy.limit.backend import Limits
 from apipod_proxy.limit.memory import MemoryLimits
@@ -62,6 +63,7 @@ from apipod_proxy.settings import Settings
 from apipod_proxy.store import Store
 from apipod_proxy.store.upkeep import Upkeep
 from apipod_proxy.upstream.endpoint import Endpoint
+from apipod_proxy.upstream.media import MediaFetcher
 from apipod_proxy.upstream.pool import Pool
 from apipod_proxy.upstream.providers import PROVIDER_TYPES
 from apipod_proxy.upstream.proxy import Proxies
@@ -95,6 +97,8 @@ class Launch(NamedTuple):
     lines: LineWriter
     seat: Seat | None = None
     config: Path | None = None
+    trusted_media: frozenset[str] = frozenset()
+    """Origins outside of the public internet from which files may be fetched by URL."""
 
 
 class Server:
@@ -202,6 +206,9 @@ class Server:
         self.upstream_health = UpstreamHealth(log_upstream)
         serving = Serving(self.watcher.snapshot, self.limits)
         router = Router(serving.routes, self.upstream_health, random.random, loop.time)
+        self.media = MediaFetcher(
+            f"apipod-proxy/{__version__}", time.monotonic, trusted=self.launch.trusted_media
+        )
         tools = (upstream, DIALECTS, lambda prefix: f"{prefix}{secrets.token_hex(12)}", loop)
         parts = Parts(
             Asking(*tools),
@@ -212,6 +219,7 @@ class Server:
             self.settings.ping_seconds,
             time.time,
             random.random,
+            Inliner(self.media.fetch, lambda candidate: upstream.type_of(candidate.provider)),
         )
         self.gateway = Gateway(parts, serving, loop)
         self.operations = OperationGateway(self.gateway, OperationAsking(*tools))

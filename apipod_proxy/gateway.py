@@ -23,6 +23,7 @@ from apipod_proxy.errors import (
 )
 from apipod_proxy.exchange import Exchange, Outcome
 from apipod_proxy.hedging import Race, hedged
+from apipod_proxy.inlining import Inliner
 from apipod_proxy.limit.backend import Limits
 from apipod_proxy.limit.estimate import Outputs, attachments, input_tokens, reserve
 from apipod_proxy.limit.model import Lease
@@ -87,6 +88,8 @@ class Parts:
     ping_seconds: float
     clock: Callable[[], float]
     random: Callable[[], float]
+    inliner: Inliner | None = None
+    """Fetches what a provider cannot load by URL."""
 
 
 class Ask(NamedTuple):
@@ -278,6 +281,9 @@ class Gateway:
         x, client, outlet = ask.x, ask.client, ask.outlet
         trial = Trial(self, x, ask.room, candidate, lease, race)
         try:
+            inliner = self.parts.inliner
+            if inliner is not None and inliner.wants(x, candidate):
+                await inliner.inline(x, candidate)
             prepared = self.parts.asking.prepare(x, candidate)
             x.dropped = prepared.dropped
             if outlet is not None:

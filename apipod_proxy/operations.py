@@ -175,7 +175,7 @@ class OperationGateway(Gateway):
     """The same flow for operations: everything that outlives a request belongs to the gateway of completions."""
 
     def __init__(self, main: Gateway, asking: OperationAsking) -> None:
-        super().__init__(replace(main.parts, asking=asking), main.serving, main.loop)
+        super().__init__(replace(main.parts, asking=asking, inliner=None), main.serving, main.loop)
         self._main = main
         self._asking = asking
         self._plans: dict[tuple[Plan, str], Plan] = {}

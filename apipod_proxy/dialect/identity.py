@@ -163,7 +163,7 @@ class TopLevel:
                 mark in conversation
                 for mark in (b'"document"', b'"file"', b'"input_file"', b"application/pdf")
             ),
-            audio=b'"input_audio"' in conversation or b'"audio/' in conversation,
+            audio=any(mark in conversation for mark in (b'"input_audio"', b'"audio_url"', b'"audio/')),
             structured=_structured(members),
             reasoning=any(name in members for name in ("reasoning_effort", "reasoning", "thinking")),
             assistant=(b'"model"' if gemini else b'"assistant"') in conversation,

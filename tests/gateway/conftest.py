@@ -93,7 +93,12 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     """``serve(catalog, PING_SECONDS="0.1")`` → a running Rig; what it keeps is gone after the test."""
     async with AsyncExitStack() as stack:
 
-        async def start(catalog: Mapping[str, Any] | str, **environ: str) -> Rig:
+        async def start(
+            catalog: Mapping[str, Any] | str,
+            *,
+            trusted_media: frozenset[str] = frozenset(),
+            **environ: str,
+        ) -> Rig:
             folder = tmp_path / f"server{len(list(tmp_path.iterdir()))}"
             folder.mkdir()
             config = folder / "catalog.yaml"
@@ -101,7 +106,8 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
             config.write_text(catalog if isinstance(catalog, str) else orjson.dumps(dict(catalog)).decode())
             settings = Settings.from_env({"DATA_DIR": str(folder), "PORT": "0", **environ})
             lines = Lines()
-            server = await stack.enter_async_context(Server(Launch(settings, environ, lines, None, config)))
+            launch = Launch(settings, environ, lines, None, config, trusted_media)
+            server = await stack.enter_async_context(Server(launch))
             await server.listen()
             client = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=20)

@@ -1,0 +1,110 @@
+"""Files by URL become part of a request before it goes to a provider that cannot load them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+
+from apipod_proxy.catalog.model import Candidate
+from apipod_proxy.dialect.identity import read_request
+from apipod_proxy.dialect.links import (
+    Link,
+    check_kind,
+    dumps,
+    from_data_url,
+    links_in,
+    may_hold_links,
+    needed,
+)
+from apipod_proxy.errors import BadRequest
+from apipod_proxy.exchange import Exchange
+from apipod_proxy.upstream.hosts import Unfetchable
+from apipod_proxy.upstream.media import MEGABYTE, SECONDS, Fetched
+from apipod_proxy.upstream.provider import ProviderType
+from apipod_proxy.upstream.sniff import sniff
+
+MOST_FILES = 20
+MOST_BYTES = 48 * MEGABYTE
+"""Of all files of one request together."""
+
+Fetch = Callable[[str, Mapping[str, str]], Awaitable[Fetched]]
+"""(URL, headers) -> the file; raises Unfetchable."""
+
+
+class Inliner:
+    """``seconds`` is what all files of a request may take together."""
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        type_of: Callable[[Candidate], ProviderType],
+        seconds: float = SECONDS,
+    ) -> None:
+        self._fetch = fetch
+        self._type_of = type_of
+        self._seconds = seconds
+
+    def wants(self, x: Exchange, candidate: Candidate) -> bool:
+        """Whether the request may hold what ``candidate`` cannot load. Cheap, and wrong in one direction only."""
+        kind = self._type_of(candidate)
+        name = x.dialect.name
+        spoken = kind.speaks(name)
+        if spoken is None:
+            return False
+        loads = spoken == name and kind.surfaces[spoken].quirks.fetches_urls
+        return may_hold_links(name, x.body, loads=loads)
+
+    async def inline(self, x: Exchange, candidate: Candidate) -> None:
+        """Put the files that ``candidate`` cannot load into ``x.body``. Raises BadRequest with the path of the part that fails."""
+        kind = self._type_of(candidate)
+        spoken = kind.speaks(x.dialect.name)
+        if spoken is None:
+            return
+        body = json.loads(x.body)
+        found = needed(
+            links_in(x.dialect.name, body),
+            spoken,
+            spliced=spoken == x.dialect.name,
+            fetches_urls=kind.surfaces[spoken].quirks.fetches_urls,
+        )
+        if not found:
+            return
+        if len(found) > MOST_FILES:
+            raise BadRequest(f"At most {MOST_FILES} files of a request are fetched", found[MOST_FILES].path)
+        size = 0
+        for link, fetched in zip(found, await self._fetch_all(found), strict=True):
+            size += len(fetched.data)
+            if size > MOST_BYTES:
+                most = MOST_BYTES // MEGABYTE
+                raise BadRequest(f"The files of a request may have {most} MB together", link.path)
+            check_kind(link, fetched.media_type)
+            link.put(fetched.data, fetched.media_type)
+        x.body = dumps(body)
+        x.top = read_request(x.dialect.name, x.body, model=x.requested_model, stream=x.streamed)
+        x.call = None
+
+    async def _fetch_all(self, found: list[Link]) -> list[Fetched]:
+        """All at once; the first that fails ends the others."""
+        tasks = [asyncio.create_task(self._one(link)) for link in found]
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await asyncio.gather(*tasks)
+        except TimeoutError as exc:
+            late = f"The files could not be fetched within {self._seconds:g} s"
+            raise BadRequest(late, found[0].path) from exc
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _one(self, link: Link) -> Fetched:
+        if link.url.startswith("data:"):
+            data = from_data_url(link.url)
+            if data is None:
+                raise BadRequest("Expected a data URL in base64: data:<media type>;base64,<data>", link.path)
+            return Fetched(data, sniff(data))
+        try:
+            return await self._fetch(link.url, link.headers)
+        except Unfetchable as exc:
+            raise BadRequest(f"The file cannot be fetched. {exc}", link.path) from exc
