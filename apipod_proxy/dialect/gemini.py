@@ -6,7 +6,7 @@ import orjson
 
 from apipod_proxy.dialect import Dialect, provider_errors
 from apipod_proxy.dialect.gemini_decoder import Decoder, decode_unary
-from apipod_proxy.dialect.gemini_encoder import ArrayEncoder, Encoder
+from apipod_proxy.dialect.gemini_encoder import Encoder
 from apipod_proxy.dialect.gemini_names import NAME, STATUSES
 from apipod_proxy.dialect.gemini_requests import decode_request, encode_request
 from apipod_proxy.dialect.vocabulary import Json
@@ -33,11 +33,6 @@ def error_event(error: ProxyError, request_id: str) -> bytes:
     return b"data: " + orjson.dumps(error_object(error)) + b"\r\n\r\n"
 
 
-def error_element(error: ProxyError, request_id: str) -> bytes:
-    """The element that ends a started array."""
-    return b",\r\n" + orjson.dumps(error_object(error)) + b"]"
-
-
 ROW = Dialect(
     name=NAME,
     decode_request=decode_request,
@@ -51,6 +46,3 @@ ROW = Dialect(
     ping=b"",
     done=b"",
 )
-
-ARRAY_ROW = ROW._replace(encoder=ArrayEncoder, error_event=error_element)
-"""For clients that asked without ``alt=sse``. Before the first element an error is sent as ``encoder.send(Failure(…))``."""

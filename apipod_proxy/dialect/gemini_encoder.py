@@ -1,4 +1,4 @@
-"""Events to Gemini's answers: chunks of an event stream or of a JSON array, and whole answers.
+"""Events to Gemini's answers: chunks of an event stream, and whole answers.
 
 Calls are whole objects there, so fragments are held until a call is complete. The finish goes out with the last parts and the usage, at the end.
 """
@@ -216,23 +216,6 @@ class Encoder:
         if self._usage != Usage():
             chunk["usageMetadata"] = to_gemini(self._usage)
         return self._headed(chunk)
-
-
-class ArrayEncoder(Encoder):
-    """As one JSON array, element by element: ``streamGenerateContent`` without ``alt=sse``."""
-
-    def __init__(self, info: AnswerInfo) -> None:
-        super().__init__(info)
-        self._begun = False
-
-    def send(self, event: Event) -> bytes:
-        sent = super().send(event)
-        return sent + b"]" if isinstance(event, (End, Failure)) else sent
-
-    def _frame(self, value: Object) -> bytes:
-        head = b",\r\n" if self._begun else b"["
-        self._begun = True
-        return head + orjson.dumps(value)
 
 
 def _signature(signature: str, signed_by: str | None, place: str) -> str:

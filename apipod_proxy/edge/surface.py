@@ -12,8 +12,10 @@ from aiohttp import web
 from apipod_proxy.auth import KeyIndex, Principal, credential, identify
 from apipod_proxy.catalog.model import Role
 from apipod_proxy.dialect import Dialect
+from apipod_proxy.dialect.gemini_array import ArrayFraming
 from apipod_proxy.dialect.identity import TopLevel, read_request
 from apipod_proxy.edge.answer import Answer, DateLine, header_lines
+from apipod_proxy.edge.array_answer import ArrayAnswer
 from apipod_proxy.edge.body import BodyReader
 from apipod_proxy.edge.middleware import as_proxy_error
 from apipod_proxy.edge.render import ANTHROPIC, GEMINI, error_headers, status_of
@@ -90,7 +92,7 @@ class Completions:
         x = Exchange(
             hall.new_id(), self._dialect, request.path, started=loop.time(), started_at=int(epoch * 1000)
         )
-        client = Answer(request, self._dates.at(int(epoch)))
+        client = self._client(request, self._always(request, int(epoch)), stream)
         try:
             x.principal = self._identify(request, x)
             x.body = await hall.bodies.read(request)
@@ -108,6 +110,17 @@ class Completions:
             x.answered_at = loop.time()
             hall.book(x)
         return client.response()
+
+    def _always(self, request: web.BaseRequest, second: int) -> bytes:
+        """The header lines of every answer to this request."""
+        date = self._dates.at(second)
+        if "origin" not in request.headers:
+            return date
+        return date + header_lines(self._hall.cors(request.headers["origin"]))
+
+    def _client(self, request: web.BaseRequest, date: bytes, stream: bool) -> Answer:
+        """The client's side of the answer."""
+        return Answer(request, date)
 
     def _identify(self, request: web.BaseRequest, x: Exchange) -> Principal:
         x.remote = self._hall.remote(request)
@@ -158,15 +171,17 @@ class Completions:
             headers["x-apipod-attempts"] = str(len(x.attempts))
         if x.explanation:
             headers["x-apipod-explain"] = x.explanation
-        client.headers = header_lines((*headers.items(), *self._hall.cors(request.headers.get("origin"))))
+        client.headers = header_lines(headers.items())
         client.send(status_of(error, dialect), content_type.encode(), self._dialect.encode_error(error, x.id))
 
 
 class GeminiCompletions(Completions):
     """``/v1beta/models/{model}:generateContent`` and ``:streamGenerateContent``."""
 
-    async def generate(self, request: web.BaseRequest, model: str, *, stream: bool) -> web.StreamResponse:
-        return await self.run(request, model, stream)
+    def _client(self, request: web.BaseRequest, date: bytes, stream: bool) -> Answer:
+        if not stream or request.query.get("alt") == "sse":
+            return Answer(request, date)
+        return ArrayAnswer(request, date, ArrayFraming())
 
 
 __all__ = ["ANTHROPIC", "CLIENT_GONE", "GEMINI", "Completions", "GeminiCompletions", "Hall"]

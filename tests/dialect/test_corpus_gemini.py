@@ -10,7 +10,8 @@ import pytest
 from google.genai import types
 
 from apipod_proxy.dialect import Aim
-from apipod_proxy.dialect.gemini import ARRAY_ROW, ROW
+from apipod_proxy.dialect.gemini import ROW
+from apipod_proxy.dialect.gemini_array import ArrayFraming
 from apipod_proxy.dialect.vocabulary import End, Event, Failure, Finish, Message, Role, ToolOpen, Unknown
 from tests.dialect.wire import INFO, decode, google_reads, ids, payloads, recorded_answer, recordings, stream
 
@@ -118,7 +119,8 @@ def test_every_answer_re_encodes_to_what_the_sdk_reads_alike(path: Path) -> None
         return
     folded = _sums([json.loads(ROW.encoder(INFO).fold(events))])
     assert _sums(_chunks(stream(ROW, events))) == folded
-    assert _sums(_chunks(stream(ARRAY_ROW, events))) == folded
+    framing = ArrayFraming()
+    assert _sums(_chunks(framing.feed(stream(ROW, events)) + framing.eof())) == folded
     if _has_numbers(case) or _has_pieces(case):
         return
     data = recorded_answer(case)

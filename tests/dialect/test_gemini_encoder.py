@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from apipod_proxy.dialect.gemini import ARRAY_ROW, ROW
+from apipod_proxy.dialect.gemini import ROW
 from apipod_proxy.dialect.gemini_encoder import error_object, to_gemini
 from apipod_proxy.dialect.gemini_names import SKIP_VALIDATION
 from apipod_proxy.dialect.vocabulary import (
@@ -31,7 +31,7 @@ from apipod_proxy.dialect.vocabulary import (
     Usage,
     UsageReport,
 )
-from tests.dialect.wire import INFO, decode, fold, google_reads, google_streams, payloads, stream
+from tests.dialect.wire import INFO, fold, google_reads, google_streams, payloads, stream
 
 STOP: list[Event] = [Finish(StopReason.STOP), End()]
 
@@ -300,35 +300,7 @@ def test_failures_are_said_in_googles_words(failure: Failure, error: Any) -> Non
     assert fold(ROW, [TextDelta("a"), failure]) == {"error": error}
 
 
-# The array form
-
-
-def test_an_array_is_sent_element_by_element() -> None:
-    encoder = ARRAY_ROW.encoder(INFO)
-    events: list[Event] = [Start(), TextDelta("a"), TextDelta("b"), *STOP]
-    pieces = [encoder.send(event) for event in events]
-    assert [piece[:1] for piece in pieces] == [b"", b"[", b",", b"", b","]
-    assert [parts(chunk)[0]["text"] for chunk in json.loads(b"".join(pieces))] == ["a", "b", ""]
-
-
-def test_an_array_ends_with_its_error() -> None:
-    failure = Failure("busy", "overloaded", 503)
-    assert json.loads(stream(ARRAY_ROW, [failure])) == [error_object(failure)]
-    assert json.loads(stream(ARRAY_ROW, [TextDelta("a"), failure]))[1] == error_object(failure)
-
-
-def test_both_forms_say_the_same() -> None:
-    events: list[Event] = [
-        Start("r"),
-        ThinkingDelta("hm"),
-        TextDelta("a", 1),
-        ToolOpen("c", "f", 2),
-        ToolArgs('{"a":1}', 2),
-        Finish(StopReason.TOOL_USE, raw="STOP"),
-        UsageReport(Usage(1, 0, None, 2, 3)),
-        End(),
-    ]
-    assert decode(ROW, stream(ROW, events)) == decode(ROW, stream(ARRAY_ROW, events))
+# The SDK
 
 
 def test_the_sdk_reads_a_stream_and_its_fold_alike() -> None:
