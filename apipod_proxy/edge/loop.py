@@ -9,8 +9,9 @@ from typing import Any
 
 import uvloop
 
-# Requests make no lasting garbage: nearly all is freed by counting. With the defaults (700, 10, 10) a load of 2,000 JSON requests/s spends
-# 3 % of its time in collections, and a full one takes 30 ms with 10,000 keys loaded; frozen and with these, 0.2 % and under 2 ms.
+# Requests make no lasting garbage: nearly all is freed by counting. Measured over 8,000 JSON requests with 10,000 keys and 1,000 models
+# loaded: with Python's thresholds 219 collections, 11 µs for each request and 28 ms the longest; what lives at the start frozen, 7 µs and
+# 4 ms; frozen and with these thresholds, none.
 YOUNG, MIDDLE, OLD = 50_000, 20, 50
 
 SAMPLE_SECONDS = 0.25
