@@ -299,7 +299,8 @@ class ContentsWriter:
         parts: list[Object] = []
         behind: list[Object] = []
         for part in message.parts:
-            at = place_of(self.call, message, part)
+            # Texts are most of a conversation and can always be carried, so their place is not looked for.
+            at = "" if type(part) is Text else place_of(self.call, message, part)
             if isinstance(part, ToolResult):
                 parts.append(self._result(part, behind, at))
             else:
@@ -316,7 +317,7 @@ class ContentsWriter:
                 parts.append(self._call(part, parts, first_call))
                 first_call = False
             else:
-                parts += self._any(part, place_of(self.call, message, part))
+                parts += self._any(part, "" if type(part) is Text else place_of(self.call, message, part))
         return parts
 
     def _thinking(self, part: Thinking, rest: list[Part], parts: list[Object]) -> None:

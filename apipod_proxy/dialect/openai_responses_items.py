@@ -301,7 +301,8 @@ class ItemsWriter:
     def _other(self, message: Message) -> None:
         content: list[Object] = []
         for part in message.parts:
-            at = place_of(self.call, message, part)
+            # Texts are most of a conversation and can always be carried, so their place is not looked for.
+            at = "" if type(part) is Text else place_of(self.call, message, part)
             if isinstance(part, ToolResult):
                 self.items.append(self._result(part, at))
             elif isinstance(part, Opaque) and part.dialect == NAME and set(part.payload) == {"field"}:
