@@ -72,7 +72,8 @@ class Encoder:
         self._usage: Usage | None = None
         self._finish: Finish | None = None
         self._logprobs: list[Json] = []
-        self._final: Object = {}
+        self.final: Object = {}
+        """The finished response, once the end was sent: what a store keeps of it."""
         tools = info.call.tools if info.call else []
         self._custom = {tool.name for tool in tools if tool.custom}
         self._spaced = {
@@ -102,9 +103,9 @@ class Encoder:
             return orjson.dumps(
                 {**self._response("failed"), "error": {"code": error_code(last), "message": last.message}}
             )
-        if not self._final:
+        if not self.final:
             self.end(End())
-        return orjson.dumps(self._final)
+        return orjson.dumps(self.final)
 
     def _take(self, event: Event) -> None:
         if getattr(event, "choice", 0):
@@ -185,7 +186,7 @@ class Encoder:
                 "message": "The model made a tool call that could not be read.",
             }
         final["usage"] = to_responses(self._usage) if self._usage is not None else None
-        self._final = final
+        self.final = final
         known = status in ("completed", "incomplete", "failed")
         self._emit(f"response.{status if known else 'completed'}", {"response": final})
 

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from apipod_proxy.dialect.openai_responses import ROW
+from apipod_proxy.dialect.openai_responses_memory import (
+    continued,
+    kept,
+    not_found,
+    previous_id,
+    wants_keeping,
+)
+from apipod_proxy.dialect.vocabulary import (
+    End,
+    Event,
+    Finish,
+    Message,
+    Role,
+    SignatureDelta,
+    StopReason,
+    Text,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    ToolArgs,
+    ToolCall,
+    ToolOpen,
+    ToolResult,
+)
+from apipod_proxy.errors import BadRequest
+from tests.dialect.wire import fold
+
+
+def body(**fields: Any) -> bytes:
+    return json.dumps({"model": "m", **fields}).encode()
+
+
+@pytest.mark.parametrize(
+    ("request_body", "expected"),
+    [
+        (body(), None),
+        (body(previous_response_id=None), None),
+        (body(previous_response_id="resp_1"), "resp_1"),
+    ],
+)
+def test_a_request_tells_what_it_goes_on_from(request_body: bytes, expected: str | None) -> None:
+    assert previous_id(request_body) == expected
+
+
+def test_an_id_that_is_no_text_is_refused() -> None:
+    with pytest.raises(BadRequest) as caught:
+        previous_id(body(previous_response_id=3))
+    assert caught.value.path == "$.previous_response_id"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [({}, True), ({"store": True}, True), ({"store": None}, True), ({"store": False}, False)],
+)
+def test_responses_are_kept_unless_the_client_says_otherwise(fields: dict[str, Any], expected: bool) -> None:
+    assert wants_keeping(body(**fields)) is expected
+
+
+def test_a_conversation_goes_on_over_two_turns() -> None:
+    first = body(instructions="be brief", input="hi")
+    answer: list[Event] = [
+        ThinkingDelta("hm"),
+        SignatureDelta("sig", "anthropic"),
+        TextDelta("so", 1),
+        ToolOpen("c1", "f", 2),
+        ToolArgs("{}", 2),
+        Finish(StopReason.TOOL_USE),
+        End(),
+    ]
+    conversation = kept(first, fold(ROW, answer)["output"])
+    second = continued(
+        body(
+            previous_response_id="resp_1",
+            input=[{"type": "function_call_output", "call_id": "c1", "output": "x"}],
+        ),
+        conversation,
+    )
+    assert "previous_response_id" not in json.loads(second)
+    call = ROW.decode_request(second)
+    assert [message.role for message in call.messages] == [Role.USER, Role.ASSISTANT, Role.USER]
+    assert call.messages[0] == Message(Role.USER, [Text("hi")])
+    assert [type(part) for part in call.messages[1].parts] == [Thinking, Text, ToolCall]
+    assert call.messages[1].parts[0] == Thinking("hm", "sig", "anthropic")
+    assert call.messages[2] == Message(Role.USER, [ToolResult("c1", [Text("x")])])
+    third = continued(body(previous_response_id="resp_2", input="more"), kept(second, []))
+    assert len(json.loads(third)["input"]) == len(json.loads(second)["input"]) + 1
+
+
+def test_a_request_without_input_goes_on_with_what_was_kept() -> None:
+    conversation = kept(body(input="hi"), ["odd"])
+    assert json.loads(continued(body(previous_response_id="r"), conversation))["input"] == [
+        {"type": "message", "role": "user", "content": "hi"},
+        "odd",
+    ]
+
+
+def test_an_unknown_response_is_refused_in_the_words_of_the_api() -> None:
+    error = json.loads(ROW.encode_error(not_found("resp_9"), "req_1"))["error"]
+    assert error["code"] == "previous_response_not_found"
+    assert error["param"] == "previous_response_id"
+    assert "resp_9" in error["message"]
