@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 USAGE_COLUMNS = (
     "request_id",
@@ -86,11 +86,17 @@ def whole_hours(since: int, until: int) -> tuple[int, int]:
 
 
 def _fit(name: str, value: object) -> object:
-    if name in _BOOLEANS or isinstance(value, bool):
-        return int(bool(value))
-    if isinstance(value, str):
+    """``value`` as a database takes it. The types are asked for in the order of how many columns have them."""
+    kind = type(value)
+    if kind is str:
         # PostgreSQL takes no NUL, and neither database a lone surrogate; a client's odd model name must not cost its row.
-        return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-    if isinstance(value, int):
-        return max(-_MOST, min(value, _MOST))
+        text = cast(str, value)
+        if text.isascii() and "\x00" not in text:
+            return text
+        return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    if kind is int and name not in _BOOLEANS:
+        number = cast(int, value)
+        return number if -_MOST <= number <= _MOST else max(-_MOST, min(number, _MOST))
+    if name in _BOOLEANS or kind is bool:
+        return int(bool(value))
     return value
