@@ -41,7 +41,7 @@ _KINDS = {
 
 
 def _usage(usage: Usage, output: int) -> JSON:
-    return {
+    counts: JSON = {
         "input_tokens": usage.input,
         "cache_creation_input_tokens": usage.cache_write,
         "cache_read_input_tokens": usage.cache_read,
@@ -50,6 +50,9 @@ def _usage(usage: Usage, output: int) -> JSON:
         "service_tier": "standard",
         "inference_geo": "not_available",
     }
+    if usage.reasoning and output == usage.output:
+        counts["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
+    return counts
 
 
 def _message(scene: Scene, content: list[JSON], stop: str | None, output: int) -> JSON:
@@ -133,15 +136,7 @@ def stream(scene: Scene) -> Iterator[Frame]:
     usage = _usage(reply.usage, reply.usage.output)
     delta = {
         "delta": {"stop_reason": _stop(scene), "stop_sequence": reply.stopped_at},
-        "usage": {
-            name: usage[name]
-            for name in (
-                "input_tokens",
-                "cache_creation_input_tokens",
-                "cache_read_input_tokens",
-                "output_tokens",
-            )
-        },
+        "usage": {name: value for name, value in usage.items() if "tokens" in name},
     }
     if scene.script.no_usage:
         del delta["usage"]

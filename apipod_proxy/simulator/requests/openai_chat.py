@@ -97,7 +97,8 @@ def _read_knobs(body: JSON, ask: Ask) -> None:
         raise Refusal(
             "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.", param="top_logprobs"
         )
-    ask.thinking = False
+    # Chat tells of reasoning in its usage alone.
+    ask.thinking = body.get("reasoning_effort") not in (None, "none", "minimal")
     match body.get("response_format"):
         case {"type": "json_schema", "json_schema": {"name": str(), **rest}}:
             ask.schema = rest.get("schema") or {}

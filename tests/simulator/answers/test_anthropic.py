@@ -158,4 +158,6 @@ async def test_thinking_can_be_omitted_but_for_its_signature(client: anthropic.A
     thinking: Any = {"type": "adaptive", "display": "omitted"}
     answer = await client.messages.create(model="m", max_tokens=99, messages=HI, thinking=thinking)
     assert answer.content[0].type == "thinking"
+    assert answer.usage.output_tokens_details is not None
+    assert answer.usage.output_tokens_details.thinking_tokens == 12
     assert (answer.content[0].thinking, len(answer.content[0].signature) > 100) == ("", True)

@@ -166,6 +166,14 @@ async def test_every_end_has_its_reason(
         assert bool(getattr(whole.choices[0].message, name)) == (name == field)
 
 
+async def test_reasoning_tokens_are_counted_when_there_was_an_effort(client: openai.AsyncOpenAI) -> None:
+    answer = await client.chat.completions.create(
+        model="m", messages=[{"role": "user", "content": "hi"}], reasoning_effort="low"
+    )
+    assert answer.usage is not None and answer.usage.completion_tokens_details is not None
+    assert answer.usage.completion_tokens_details.reasoning_tokens == 12
+
+
 async def test_custom_tools_get_text(client: openai.AsyncOpenAI) -> None:
     tools: Any = [{"type": "custom", "custom": {"name": "apply_patch"}}]
     answer = await client.chat.completions.create(
