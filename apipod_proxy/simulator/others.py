@@ -108,22 +108,50 @@ def batch_embed_contents(model: str, body: JSON) -> bytes:
     return pretty({"embeddings": [gemini_embedding(model, one) for one in requests]})
 
 
-def images(body: JSON, now: int) -> bytes:
-    """OpenAI's /v1/images/generations: one pixel, as often as asked."""
+def _image_count(body: JSON) -> int:
     _require(body, "prompt")
     count = body.get("n") or 1
     if not isinstance(count, int) or not 1 <= count <= 10:
         raise Refusal("Invalid 'n': expected an integer between 1 and 10.", param="n", code="invalid_value")
-    by_url = body.get("response_format") == "url"
-    one = {"url": f"data:image/png;base64,{PNG}"} if by_url else {"b64_json": PNG}
+    return count
+
+
+def _image_usage(body: JSON) -> JSON:
     words = 1 + len(str(body["prompt"])) // 4
-    usage = {
+    return {
         "input_tokens": words,
         "input_tokens_details": {"image_tokens": 0, "text_tokens": words},
         "output_tokens": 272,
         "total_tokens": words + 272,
     }
-    return pretty({"created": now, "data": [one] * count, "usage": usage})
+
+
+def images(body: JSON, now: int) -> bytes:
+    """OpenAI's /v1/images/generations: one pixel, as often as asked."""
+    by_url = body.get("response_format") == "url"
+    one = {"url": f"data:image/png;base64,{PNG}"} if by_url else {"b64_json": PNG}
+    return pretty({"created": now, "data": [one] * _image_count(body), "usage": _image_usage(body)})
+
+
+def image_stream(body: JSON, now: int) -> Iterator[Frame]:
+    """The same as a stream: the partial images that were asked for, then the whole one."""
+    _image_count(body)
+    fixed = {
+        "b64_json": PNG,
+        "created_at": now,
+        "size": "1x1",
+        "quality": "low",
+        "background": "opaque",
+        "output_format": "png",
+    }
+    partial = body.get("partial_images")
+    for index in range(partial if isinstance(partial, int) else 0):
+        yield True, _image_event("image_generation.partial_image", fixed | {"partial_image_index": index})
+    yield True, _image_event("image_generation.completed", fixed | {"usage": _image_usage(body)})
+
+
+def _image_event(name: str, members: JSON) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), dumps({"type": name, **members}))
 
 
 def moderations(body: JSON, answer_id: str) -> bytes:

@@ -189,6 +189,17 @@ def _plain(answer: Callable[[Arrival], bytes]) -> Handle:
     return handle
 
 
+async def _images(arrival: Arrival) -> web.StreamResponse:
+    now = int(time.time())
+    whole = others.images(arrival.body, now)
+    sender = Sender(arrival.request, arrival.script)
+    if arrival.body.get("stream") is True:
+        arrival.visit.start_stream()
+        headers = arrival.headers | {"content-type": arrival.surface.stream_type}
+        return await sender.stream(others.image_stream(arrival.body, now), headers)
+    return await sender.whole(whole, arrival.headers | {"content-type": arrival.surface.json_type})
+
+
 async def _speech(arrival: Arrival) -> web.StreamResponse:
     body, kind = others.speech(arrival.body)
     return await Sender(arrival.request, arrival.script).whole(body, arrival.headers | {"content-type": kind})
@@ -299,7 +310,7 @@ def _openai_routes() -> dict[str, Handler]:
         "responses/input_tokens": _endpoint(RESPONSES, _plain(_count_responses)),
         "completions": _endpoint(COMPLETIONS, _converse),
         "embeddings": _endpoint(CHAT, _plain(lambda a: others.embeddings(a.body))),
-        "images/generations": _endpoint(CHAT, _plain(lambda a: others.images(a.body, int(time.time())))),
+        "images/generations": _endpoint(CHAT, _images),
         "moderations": _endpoint(
             CHAT, _plain(lambda a: others.moderations(a.body, f"modr-{a.request_id[4:]}"))
         ),

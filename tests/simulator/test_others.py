@@ -118,6 +118,13 @@ def test_legacy_completions_stream_and_end() -> None:
     assert json.loads(others.completion(scene))["choices"][0]["text"] == " token token"
 
 
+async def test_the_sdk_reads_an_image_as_it_grows(simulator: Simulator) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{simulator.url}/v1", api_key="k", max_retries=0) as client:
+        stream = await client.images.generate(model="gpt-image-1", prompt="x", stream=True, partial_images=2)
+        events = [event.type async for event in stream]
+    assert events == ["image_generation.partial_image"] * 2 + ["image_generation.completed"]
+
+
 async def test_the_sdk_reads_them(simulator: Simulator) -> None:
     async with openai.AsyncOpenAI(base_url=f"{simulator.url}/v1", api_key="k", max_retries=0) as client:
         assert (
