@@ -20,14 +20,16 @@ from apipod_proxy import __version__
 from apipod_proxy.admin import AdminApi
 from apipod_proxy.administration import Office, admin_api
 from apipod_proxy.attempt import Asking
-from apipod_proxy.auth import credential, identify
+from apipod_proxy.auth import Principal, credential, identify
 from apipod_proxy.booking import Booking
 from apipod_proxy.catalog.loader import CatalogWatcher
 from apipod_proxy.catalog.model import Account, Candidate, Provider, Snapshot
 from apipod_proxy.commands.keys import makers
+from apipod_proxy.counting import Counting
 from apipod_proxy.dialect.table import DIALECTS
 from apipod_proxy.edge.body import BodyReader
 from apipod_proxy.edge.cors import Cors
+from apipod_proxy.edge.counting import TokenCounts
 from apipod_proxy.edge.health import Health, health_routes
 from apipod_proxy.edge.ids import RequestIds
 from apipod_proxy.edge.logs import LineWriter
@@ -38,8 +40,8 @@ from apipod_proxy.edge.models import Models, Offered
 from apipod_proxy.edge.passthrough import operation_handles, operation_verbs
 from apipod_proxy.edge.peer import Peers
 from apipod_proxy.edge.render import ANTHROPIC, GEMINI, OPENAI, RESPONSES, Renderer, dialect_of
-from apipod_proxy.edge.routes import Hot, add_routes, keep_expecting
-from apipod_proxy.edge.server import DEFAULT_BOUNDS, Front, Handle, dispatcher, listening_sockets
+from apipod_proxy.edge.routes import GEMINI_PREFIXES, Hot, add_routes, keep_expecting
+from apipod_proxy.edge.server import DEFAULT_BOUNDS, Front, Handle, Handler, dispatcher, listening_sockets
 from apipod_proxy.edge.siblings import Siblings
 from apipod_proxy.edge.surface import Completions, GeminiCompletions, Hall
 from apipod_proxy.edge.workers import Seat
@@ -223,6 +225,7 @@ class Server:
         )
         self.gateway = Gateway(parts, serving, loop)
         self.operations = OperationGateway(self.gateway, OperationAsking(*tools))
+        self.counting = Counting(upstream, DIALECTS, lambda: self.gateway.serving, self.upstream_health)
         self.health.complain(self._upstream_trouble)
         self.prober = Prober(self.gateway, DIALECTS[OPENAI], Budget(PROBES, PROBE_SECONDS))
         self._stack.push_async_callback(self.prober.close)
@@ -295,8 +298,17 @@ class Server:
             get[path] = models.list
         for path in ("/v1/models/{id:.+}", "/v1beta/models/{id:.+}", "/models/{id:.+}"):
             get[path] = models.one
-        add_routes(app, hot, get)
+        add_routes(app, hot, get, self._counts())
         app.router.add_routes(self._admin().routes(expect_handler=keep_expecting))
+
+    def _counts(self) -> dict[str, Handler]:
+        bodies = BodyReader(self.settings.max_body_mb)
+        messages, gemini = (
+            TokenCounts(name, self._principal, bodies, self.counting.count).handle
+            for name in (ANTHROPIC, GEMINI)
+        )
+        verbs = {f"{prefix}{{model:.+}}:countTokens": gemini for prefix in GEMINI_PREFIXES}
+        return {"/v1/messages/count_tokens": messages, **verbs}
 
     def _admin(self) -> AdminApi:
         now = asyncio.get_running_loop().time
@@ -372,11 +384,13 @@ class Server:
         self.settings.data_dir.mkdir(parents=True, exist_ok=True)
         return Spool(self.settings.data_dir / "spool", "usage")
 
+    def _principal(self, request: web.BaseRequest, dialect: str) -> Principal:
+        key = credential(dialect, request.headers, request.query)
+        return identify(self.gateway.serving.keys, key, int(time.time() * 1000))
+
     async def _offered_to(self, request: web.Request) -> list[Offered]:
         serving = self.gateway.serving
-        dialect = dialect_of(request.path, request.headers)
-        key = credential(dialect, request.headers, request.query)
-        principal = identify(serving.keys, key, int(time.time() * 1000))
+        principal = self._principal(request, dialect_of(request.path, request.headers))
         listed = serving.routes.names(principal.subscription.name, principal.key)
         return [
             Offered(
