@@ -51,6 +51,16 @@ def read_blocks(value: Json, path: str) -> list[Part]:
     parts: list[Part] = []
     place: tuple[str, str] | None = None
     for index, item in enumerate(value):
+        # Nearly every block is plain text; its path is only put together where it is needed.
+        if (
+            type(item) is dict
+            and len(item) == 2
+            and item.get("type") == "text"
+            and type(item.get("text")) is str
+        ):
+            place = None
+            parts.append(Text(item["text"]))
+            continue
         at = f"{path}[{index}]"
         block = an_object(item, at)
         kind = a_text(required(block.get("type"), f"{at}.type"), f"{at}.type")

@@ -31,7 +31,19 @@ def read_content(value: Json, path: str) -> list[Part]:
         return [Text(value)]
     if not isinstance(value, list):
         raise BadRequest("Expected a string or an array of parts", path)
-    return [read_part(part, f"{path}[{index}]") for index, part in enumerate(value)]
+    parts: list[Part] = []
+    for index, part in enumerate(value):
+        # Nearly every part is plain text; its path is only put together where it is needed.
+        if (
+            type(part) is dict
+            and len(part) == 2
+            and part.get("type") == "text"
+            and type(part.get("text")) is str
+        ):
+            parts.append(Text(part["text"]))
+        else:
+            parts.append(read_part(part, f"{path}[{index}]"))
+    return parts
 
 
 def read_part(value: Json, path: str) -> Part:

@@ -88,6 +88,10 @@ class MessagesReader:
 
     def _message(self, source: Object, index: int, path: str) -> None:
         role = a_text(required(source.get("role"), f"{path}.role"), f"{path}.role")
+        if len(source) == 2 and "content" in source and role in _READ:
+            self._results = None
+            self.messages.append(Message(Role(role), read_content(source["content"], f"{path}.content")))
+            return
         if role in ("tool", "function"):
             self._result(source, role, path)
             return
