@@ -18,8 +18,8 @@ from apipod_proxy.app import Launch, Server
 from apipod_proxy.cli import FAILED, fail
 from apipod_proxy.commands.common import facts, loaded
 from apipod_proxy.edge.logs import LineWriter, set_up
+from apipod_proxy.edge.loop import raise_descriptor_limit, settle_memory
 from apipod_proxy.edge.loop import run as run_loop
-from apipod_proxy.edge.loop import settle_memory
 from apipod_proxy.edge.notify import ServiceManager
 from apipod_proxy.edge.shutdown import Shutdown
 from apipod_proxy.edge.workers import Parent, Seat, reserve_port
@@ -59,6 +59,7 @@ def with_logs(settings: Settings, main: Callable[[LineWriter], Coroutine[Any, An
     """Run ``main`` on the server's loop, with logs as the settings say."""
     lines = LineWriter(sys.stderr.fileno())
     set_up(settings.log_level, settings.log_format, lines)
+    raise_descriptor_limit()
     try:
         return run_loop(main(lines))
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 from collections.abc import Coroutine
 from typing import Any
 
@@ -16,11 +17,25 @@ YOUNG, MIDDLE, OLD = 50_000, 20, 50
 
 SAMPLE_SECONDS = 0.25
 
+MOST_DESCRIPTORS = 1_048_576
+
 
 def run(main: Coroutine[Any, Any, int]) -> int:
     """Run ``main`` on a fresh uvloop, and give back what it returns."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
+
+
+def raise_descriptor_limit() -> int:
+    """Take all descriptors that this process may have, and say how many: each open stream needs two, and shells give 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most if most != resource.RLIM_INFINITY else MOST_DESCRIPTORS
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    except (OSError, ValueError):
+        # Some containers forbid it; then what was given has to do.
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return wanted
 
 
 def settle_memory() -> None:

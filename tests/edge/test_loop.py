@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import time
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ import pytest
 import uvloop
 from blockbuster import BlockBuster
 
-from apipod_proxy.edge.loop import SAMPLE_SECONDS, YOUNG, LoopLag, run, settle_memory
+from apipod_proxy.edge.loop import SAMPLE_SECONDS, YOUNG, LoopLag, raise_descriptor_limit, run, settle_memory
 
 
 @pytest.fixture
@@ -33,6 +34,17 @@ def test_what_lives_at_the_start_is_not_collected_again() -> None:
     settle_memory()
     assert gc.get_freeze_count() > 1000
     assert gc.get_threshold()[0] == YOUNG
+
+
+def test_as_many_descriptors_as_may_be_had_are_taken() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, before[1]), before[1]))
+        assert (
+            raise_descriptor_limit() == resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= min(before[1], 1024)
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 async def test_a_blocked_loop_shows_as_lag(no_blocking_calls: BlockBuster) -> None:
