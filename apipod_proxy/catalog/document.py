@@ -177,6 +177,7 @@ class _Reader:
                 _whole(retries, "attempts", Retries().attempts, 1, 100),
                 retries.number("base", Retries().base, high=3600),
                 retries.number("max", Retries().max, high=3600),
+                retries.number("jitter", Retries().jitter, high=1),
             ),
             breaker=Breaker(
                 _whole(breaker, "failures", Breaker().failures, 1),

@@ -66,11 +66,12 @@ class Timeouts(NamedTuple):
 
 
 class Retries(NamedTuple):
-    """Attempts on one account, and the bounds of the backoff between them in seconds."""
+    """Attempts on one account, the bounds of the backoff between them in seconds, and the share of a pause that is drawn by chance."""
 
     attempts: int = 3
     base: float = 0.5
     max: float = 8.0
+    jitter: float = 1.0
 
 
 class Breaker(NamedTuple):

@@ -12,21 +12,29 @@ from pathlib import Path
 from apipod_proxy.catalog.loader import load
 from apipod_proxy.commands.common import facts, loaded
 from apipod_proxy.mistakes import OperatorMistake
-from apipod_proxy.preparation import apply_text, read_text
+from apipod_proxy.preparation import apply_text, read_catalog, read_database
 from apipod_proxy.settings import Loaded
 
 
 def run(arguments: Namespace, environ: Mapping[str, str]) -> int:
     given = loaded(arguments, environ)
     if arguments.command == "apply":
-        return asyncio.run(_apply(given, arguments.file))
+        if (arguments.file is None) == (arguments.source is None):
+            raise OperatorMistake("apply takes a catalog file, or --from and a database; one of both")
+        return asyncio.run(_apply(given, arguments.file, arguments.source))
     return asyncio.run(_export(given, secrets=arguments.secrets, output=arguments.output))
 
 
-async def _apply(given: Loaded, path: Path) -> int:
-    text = await asyncio.to_thread(read_text, path)
+async def _apply(given: Loaded, path: Path | None, source: str | None) -> int:
+    if path is not None:
+        found = await asyncio.to_thread(read_catalog, path, given.environment)
+    else:
+        assert source is not None
+        found = await read_database(source, given.environment)
     async with facts(given) as (store, vault):
-        report = await apply_text(store, vault, text, str(path))
+        report = await apply_text(store, vault, found.text, str(path or "the database"))
+    for note in found.notes:
+        print(note)
     print("\n".join(report.lines()) if report is not None else "nothing changed")
     return 0
 

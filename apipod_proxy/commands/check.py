@@ -16,7 +16,7 @@ from apipod_proxy.catalog.loader import load
 from apipod_proxy.catalog.model import Account, Provider
 from apipod_proxy.commands.common import facts, loaded, table
 from apipod_proxy.mistakes import OperatorMistake
-from apipod_proxy.preparation import base_urls, open_settings_store, open_vault, read_text
+from apipod_proxy.preparation import base_urls, open_settings_store, open_vault, read_catalog
 from apipod_proxy.settings import Loaded
 from apipod_proxy.upstream.provider import ProviderType, join_url
 from apipod_proxy.upstream.providers import PROVIDER_TYPES
@@ -66,7 +66,7 @@ async def _of_file(given: Loaded, config: Path) -> tuple[Mapping[str, Provider],
     # Deferred: only here a file is read and not applied.
     from apipod_proxy.catalog.document import CatalogMistakes, read_document
 
-    text = await asyncio.to_thread(read_text, config)
+    found = await asyncio.to_thread(read_catalog, config, given.environment)
     store = await open_settings_store(given.settings)
     try:
         print(f"database: ok, {store.place}")
@@ -74,9 +74,10 @@ async def _of_file(given: Loaded, config: Path) -> tuple[Mapping[str, Provider],
     finally:
         await store.close()
     try:
-        document = read_document(text, str(config), vault, base_urls())
+        document = read_document(found.text, str(config), vault, base_urls())
     except CatalogMistakes as mistakes:
         raise OperatorMistake(*mistakes.lines) from mistakes
+    print("\n".join(found.notes), end="\n" if found.notes else "")
     print(f"catalog: ok, {len(document.providers)} providers, {len(document.models)} models")
     return document.providers, document.unset
 
@@ -111,7 +112,8 @@ async def _ask(
         return Asked(provider.name, account.name, base, "has no list of models to ask for: not checked", True)
     if kind.needs_key and not account.api_key:
         return Asked(provider.name, account.name, base, "has no key", False)
-    url = join_url(base, fill_options(surface.path, provider.options))
+    path = provider.options.get("models_path", surface.path)
+    url = join_url(fill_options(base, provider.options), fill_options(path, provider.options))
     try:
         said, well = await _answer(session, url, kind, provider, account, environment)
     except TimeoutError:

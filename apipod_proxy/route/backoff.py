@@ -42,10 +42,10 @@ class Share:
 def pause(retries: Retries, attempt: int, random: Callable[[], float]) -> float:
     """Seconds before attempt ``attempt`` + 1 on the same candidate (the first is 1): uniform from 0 to base × 2^(attempt - 1), at most max.
 
-    The whole range is drawn from, because clients that failed together would else come back together.
+    The whole range is drawn from unless ``jitter`` is smaller, because clients that failed together would else come back together.
     """
     ceiling = min(retries.max, retries.base * 2.0 ** min(attempt - 1, 32))
-    return random() * ceiling
+    return ceiling * (1.0 - retries.jitter * (1.0 - random()))
 
 
 def repeat_after(

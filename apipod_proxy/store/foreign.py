@@ -16,8 +16,6 @@ from apipod_proxy.store.postgres import translated
 
 Tables = Mapping[str, Sequence[Mapping[str, object]]]
 
-MOST_ROWS = 1_000_000
-
 
 async def read_tables(path: Path | None, dsn: str, wanted: Iterable[str]) -> Tables:
     """All rows of those of the ``wanted`` tables that are there, of a SQLite file or a PostgreSQL server. Raises StoreError."""
@@ -70,4 +68,4 @@ async def _read_postgres(dsn: str, wanted: Sequence[str]) -> Tables:
 
 def _select(name: str) -> str:
     """``name`` is one of the caller's own words, never of a file's."""
-    return f'SELECT * FROM "{name}" LIMIT {MOST_ROWS}'  # noqa: S608
+    return f'SELECT * FROM "{name}"'  # noqa: S608

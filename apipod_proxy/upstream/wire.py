@@ -65,10 +65,10 @@ class Upstream:
         self, provider: Provider, account: Account, kind: ProviderType, dialect: str, surface: Surface
     ) -> Wire:
         base = fill_options(provider.base_url or kind.base_url, provider.options)
-        url = join_url(base, fill_options(surface.path, provider.options))
+        path = provider.options.get(f"{dialect}_path", "")
+        url = join_url(base, fill_options(path or surface.path, provider.options))
         stream_url = join_url(
-            provider.base_url or kind.base_url,
-            fill_options(surface.stream_path or surface.path, provider.options),
+            base, fill_options(path or surface.stream_path or surface.path, provider.options)
         )
         fixed = (
             credential(kind.auth, account.api_key)

@@ -37,6 +37,12 @@ def test_the_pause_is_anything_up_to_a_ceiling_that_doubles(attempt: int, ceilin
     assert sum(drawn) / 200 == pytest.approx(ceiling / 2, rel=0.15)
 
 
+def test_a_smaller_jitter_keeps_the_pause_near_its_ceiling() -> None:
+    steady = RETRIES._replace(jitter=0.1)
+    assert pause(steady, 2, lambda: 0.0) == pytest.approx(0.9)
+    assert pause(steady, 2, lambda: 1.0) == 1.0
+
+
 def test_the_same_candidate_is_asked_again_when_it_is_the_only_one_left() -> None:
     assert once_more() == 0.25
     assert once_more(attempt=2) == 0.5

@@ -157,9 +157,8 @@ def _model(builder: Builder, providers: _Providers, path: str, entry: object) ->
         if (there["provider"], there["upstream_model"]) == (provider, upstream):
             builder.note(f"{path} ({upstream}): there already, left out")
             return name
-    taken = {*builder.models, *(f"{provider}/{upstream}" for _ in builder.models)}
     name = upstream if upstream not in builder.models else unused(f"{provider}/{upstream}", builder.models)
-    builder.models[unused(name, taken - {name})] = tree
+    builder.models[name] = tree
     return name
 
 

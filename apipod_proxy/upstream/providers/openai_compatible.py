@@ -1,4 +1,8 @@
-"""Whatever else speaks Chat Completions: ``base_url`` is required."""
+"""Whatever else speaks Chat Completions: ``base_url`` is required.
+
+Options, which every other type takes too: ``openai_chat_path`` and ``models_path`` for paths that are not the usual ones, as ``/chat/completions``
+where a base URL has no version and wants none.
+"""
 
 from apipod_proxy.dialect import Quirks
 from apipod_proxy.upstream.provider import TRACE_HEADERS, ProviderType, Surface
