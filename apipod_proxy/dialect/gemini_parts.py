@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import orjson
 
@@ -39,6 +41,9 @@ from apipod_proxy.dialect.vocabulary import (
     ToolResult,
 )
 from apipod_proxy.errors import BadRequest
+
+Where = Callable[[], str]
+"""The place of a part, looked for only where it has to be told: it takes a walk through the conversation."""
 
 REDACTED = "redacted"
 """The place in a label that says: the opaque data of a redacted thinking block."""
@@ -299,12 +304,11 @@ class ContentsWriter:
         parts: list[Object] = []
         behind: list[Object] = []
         for part in message.parts:
-            # Texts are most of a conversation and can always be carried, so their place is not looked for.
-            at = "" if type(part) is Text else place_of(self.call, message, part)
+            where = partial(place_of, self.call, message, part)
             if isinstance(part, ToolResult):
-                parts.append(self._result(part, behind, at))
+                parts.append(self._result(part, behind, where))
             else:
-                behind += self._any(part, at)
+                behind += self._any(part, where)
         return parts + behind
 
     def _assistant(self, message: Message) -> list[Object]:
@@ -317,7 +321,7 @@ class ContentsWriter:
                 parts.append(self._call(part, parts, first_call))
                 first_call = False
             else:
-                parts += self._any(part, "" if type(part) is Text else place_of(self.call, message, part))
+                parts += self._any(part, partial(place_of, self.call, message, part))
         return parts
 
     def _thinking(self, part: Thinking, rest: list[Part], parts: list[Object]) -> None:
@@ -355,11 +359,11 @@ class ContentsWriter:
             out["thoughtSignature"] = SKIP_VALIDATION
         return out
 
-    def _result(self, part: ToolResult, behind: list[Object], path: str) -> Object:
+    def _result(self, part: ToolResult, behind: list[Object], where: Where) -> Object:
         call = self._calls.get(part.call_id)
         name = part.name or (call.name if call else None)
         if name is None:
-            raise BadRequest(f"No tool call with the id '{part.call_id}' precedes this result", path)
+            raise BadRequest(f"No tool call with the id '{part.call_id}' precedes this result", where())
         if part.cache is not None:
             self.dropped.add("cache_control")
         response: Object = {"name": name, "response": _result_object(part)}
@@ -367,11 +371,12 @@ class ContentsWriter:
             response["id"] = part.call_id
         media: list[Object] = []
         for number, item in enumerate(part.content):
-            at = f"{path}.content[{number}]"
             if isinstance(item, Media):
-                media += self.media(item, at)
+                media += self.media(item, partial(_within, where, number))
             elif not isinstance(item, (Text, Refusal)):
-                raise BadRequest("This model cannot take such content in a tool result", at)
+                raise BadRequest(
+                    "This model cannot take such content in a tool result", _within(where, number)
+                )
         inside = self.response_parts
         if media and (inside if inside is not None else (generation(self.model) or 0) >= 3):
             response["parts"] = media
@@ -379,21 +384,21 @@ class ContentsWriter:
             behind += media
         return {"functionResponse": response}
 
-    def _any(self, part: Part, path: str) -> list[Object]:
+    def _any(self, part: Part, where: Where) -> list[Object]:
         if isinstance(part, Text):
             return self._text(part)
         if isinstance(part, Refusal):
             return [{"text": part.text}] if part.text else []
         if isinstance(part, Media):
-            return self.media(part, path)
+            return self.media(part, where)
         if isinstance(part, Opaque):
             if part.dialect != NAME:
-                raise BadRequest("This model cannot take such content", path)
+                raise BadRequest("This model cannot take such content", where())
             if isinstance(part.payload, dict) and set(part.payload) == {"cachedContent"}:
                 self.cached_content = part.payload["cachedContent"]
                 return []
             return [part.payload]
-        raise BadRequest("Such content cannot stand in a message of this role", path)
+        raise BadRequest("Such content cannot stand in a message of this role", where())
 
     def _text(self, part: Text) -> list[Object]:
         if part.cache is not None:
@@ -407,7 +412,7 @@ class ContentsWriter:
             self.dropped.add("thinking")
         return [out] if part.text or "thoughtSignature" in out else []
 
-    def media(self, media: Media, path: str) -> list[Object]:
+    def media(self, media: Media, where: Where) -> list[Object]:
         """The parts for one medium: its context as text, if there is one, and itself."""
         for set_, what in ((media.cache, "cache_control"), (media.citations, "citations")):
             if set_:
@@ -425,7 +430,7 @@ class ContentsWriter:
             out["inlineData"] = {"mimeType": media_type, "data": media.data}
         elif media.url is not None:
             if not self.fetches_urls:
-                raise BadRequest("This model does not load URLs; send the content as base64", path)
+                raise BadRequest("This model does not load URLs; send the content as base64", where())
             out["fileData"] = {"fileUri": media.url}
             if media_type and not _is_film(media.url):
                 out["fileData"]["mimeType"] = media_type
@@ -434,7 +439,7 @@ class ContentsWriter:
             if media.media_type:
                 out["fileData"]["mimeType"] = media.media_type
         else:
-            raise BadRequest("A file stored at another provider cannot be sent to this model", path)
+            raise BadRequest("A file stored at another provider cannot be sent to this model", where())
         if media.name and self.call.dialect == NAME:
             next(iter(out.values()))["displayName"] = media.name
         elif media.name and media.text is None:
@@ -443,6 +448,10 @@ class ContentsWriter:
         if media.extra and media.extra.dialect == NAME:
             out.update(media.extra.payload)
         return [{"text": media.context}, out] if media.context else [out]
+
+
+def _within(where: Where, number: int) -> str:
+    return f"{where()}.content[{number}]"
 
 
 def wants_signatures(model: str) -> bool:

@@ -422,11 +422,16 @@ _SENTENCES = (
 )
 
 
+_WORDS = frozenset(word for word, _ in _SENTENCES)
+
+
 def _notes_of(rewriter: _Rewriter, schema: Node, kind: str) -> list[str]:
     """Sentences for the keywords that ``Schema`` does not have."""
-    notes = [
-        sentence.format(_said(rewriter, schema[word])) for word, sentence in _SENTENCES if word in schema
-    ]
+    notes = []
+    if not _WORDS.isdisjoint(schema):
+        notes = [
+            sentence.format(_said(rewriter, schema[word])) for word, sentence in _SENTENCES if word in schema
+        ]
     if schema.get("uniqueItems") is True:
         notes.append("All elements differ.")
     if "default" in schema:

@@ -14,8 +14,9 @@ Where Responses and the vocabulary differ:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from apipod_proxy.dialect import media_types
 from apipod_proxy.dialect.dropped import Dropped
@@ -41,6 +42,8 @@ from apipod_proxy.errors import BadRequest
 
 NAME = "openai_responses"
 """The name of the dialect, also in signatures and opaque parts."""
+Where = Callable[[], str]
+"""The place of a part, looked for only where it has to be told: it takes a walk through the conversation."""
 REDACTED = "redacted"
 """The place in a label that says: the opaque data of a redacted thinking block."""
 
@@ -301,10 +304,9 @@ class ItemsWriter:
     def _other(self, message: Message) -> None:
         content: list[Object] = []
         for part in message.parts:
-            # Texts are most of a conversation and can always be carried, so their place is not looked for.
-            at = "" if type(part) is Text else place_of(self.call, message, part)
+            where = partial(place_of, self.call, message, part)
             if isinstance(part, ToolResult):
-                self.items.append(self._result(part, at))
+                self.items.append(self._result(part, where))
             elif isinstance(part, Opaque) and part.dialect == NAME and set(part.payload) == {"field"}:
                 self.fields.update(part.payload["field"])
             elif (
@@ -314,7 +316,7 @@ class ItemsWriter:
             ):
                 self.items.append(part.payload)
             else:
-                content.append(self.content(part, at))
+                content.append(self.content(part, where))
         if content:
             self.items.append({"type": "message", "role": message.role.value, "content": content})
 
@@ -396,7 +398,7 @@ class ItemsWriter:
             return {"type": "custom_tool_call", "call_id": part.id, **named, "input": part.arguments}
         return {"type": "function_call", "call_id": part.id, **named, "arguments": part.arguments or "{}"}
 
-    def _result(self, part: ToolResult, path: str) -> Object:
+    def _result(self, part: ToolResult, where: Where) -> Object:
         self._note_marks(part)
         kind = "custom_tool_call_output" if part.custom else "function_call_output"
         item: Object = {"type": kind, "call_id": part.call_id}
@@ -407,11 +409,12 @@ class ItemsWriter:
         else:
             item["output"] = [{"type": "input_text", "text": told}] if told else []
             item["output"] += [
-                self.content(piece, f"{path}.content[{number}]") for number, piece in enumerate(part.content)
+                self.content(piece, partial(_within, where, number))
+                for number, piece in enumerate(part.content)
             ]
         return item | (part.extra.payload if part.extra and part.extra.dialect == NAME else {})
 
-    def content(self, part: Part, path: str) -> Object:
+    def content(self, part: Part, where: Where) -> Object:
         """One part of a message that the client contributes."""
         if isinstance(part, Text):
             self._note_marks(part)
@@ -419,19 +422,19 @@ class ItemsWriter:
         if isinstance(part, Refusal):
             return {"type": "input_text", "text": part.text}
         if isinstance(part, Media):
-            return self._media(part, path)
+            return self._media(part, where)
         if isinstance(part, Opaque) and part.dialect == NAME:
             payload: Object = part.payload
             return payload
-        raise BadRequest("This model cannot take such content", path)
+        raise BadRequest("This model cannot take such content", where())
 
-    def _media(self, media: Media, path: str) -> Object:
+    def _media(self, media: Media, where: Where) -> Object:
         self._note_marks(media)
         if media.citations:
             self.dropped.add("citations")
         kept = media.extra.payload if media.extra and media.extra.dialect == NAME else {}
         if media.url is not None and not self.fetches_urls:
-            raise BadRequest("This model does not load URLs; send the content as base64", path)
+            raise BadRequest("This model does not load URLs; send the content as base64", where())
         if media.kind == "image":
             out: Object = {"type": "input_image"}
             if media.detail is not None:
@@ -441,7 +444,7 @@ class ItemsWriter:
             elif media.url is not None:
                 out["image_url"] = media.url
             else:
-                out["file_id"] = self._file_id(media, path)
+                out["file_id"] = self._file_id(media, where)
             return out | kept
         if media.kind == "audio" and media.data is not None:
             form = (media.media_type or "audio/wav").partition("/")[2]
@@ -459,13 +462,17 @@ class ItemsWriter:
         elif media.url is not None:
             out["file_url"] = media.url
         else:
-            out["file_id"] = self._file_id(media, path)
+            out["file_id"] = self._file_id(media, where)
         return out | kept
 
-    def _file_id(self, media: Media, path: str) -> str:
+    def _file_id(self, media: Media, where: Where) -> str:
         if media.file_id is None or "://" in media.file_id:
-            raise BadRequest("A file stored at another provider cannot be sent to this model", path)
+            raise BadRequest("A file stored at another provider cannot be sent to this model", where())
         return media.file_id
+
+
+def _within(where: Where, number: int) -> str:
+    return f"{where()}.content[{number}]"
 
 
 def _is_content(part: Opaque) -> bool:
