@@ -132,6 +132,7 @@ class Gateway:
         """Serve from a new snapshot; requests under way keep theirs."""
         self.serving = serving
         self.parts.router.index = serving.routes
+        self.parts.health.follow(serving.snapshot.providers.values())
         self._limit_lines.clear()
 
     async def complete(self, x: Exchange, client: Answer) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from math import exp2
 from typing import NamedTuple
 
-from apipod_proxy.catalog.model import Account, Breaker, Candidate
+from apipod_proxy.catalog.model import Account, Breaker, Candidate, Provider
 from apipod_proxy.route.classify import Scope, Verdict
 from apipod_proxy.route.index import Pair, PairKey
 
@@ -289,6 +289,16 @@ class Health:
         """Ends the disabled state of an account (a probe succeeded, or an admin says so); whether it was in it."""
         return self._disabled.pop(account_id, None) is not None
 
+    def follow(self, providers: Iterable[Provider]) -> None:
+        """A new catalog: an account that is no longer active in it is forgotten here, and is as new when it comes back.
+
+        So an admin who switches an account off and on ends its disabled state in every process.
+        """
+        if self._disabled:
+            active = {account.id for provider in providers for account in provider.accounts if account.active}
+            for gone in [key for key, entry in self._disabled.items() if _from_catalog(entry) - active]:
+                del self._disabled[gone]
+
     # What people look at
 
     def status(self, now: float) -> list[dict[str, object]]:
@@ -467,6 +477,11 @@ def _breaker_word(state: _State, now: float) -> str:
 
 def _name(account: Account) -> str:
     return f"{account.provider}/{account.name}"
+
+
+def _from_catalog(entry: _Disabled) -> set[str]:
+    """The account of ``entry``; nothing where it was made up for a provider that has none."""
+    return {entry.account.id} if entry.account.api_key else set()
 
 
 def _quiet(what: str, candidate: Candidate, detail: str) -> None:

@@ -400,6 +400,28 @@ def test_an_active_prober_is_told_what_is_due() -> None:
     assert health.probes_due(NOW + 30) == [CANDIDATE, PAIRS["n@b"].candidate]
 
 
+def test_an_attempt_that_was_outrun_tells_how_slow_its_candidate_is_at_least() -> None:
+    health = opened()
+    assert health.admits(PAIR, NOW + 20)
+    health.outrun(CANDIDATE, 4.0, NOW + 20)
+    assert health.speed(PAIR, NOW + 20).ttft == 4.0
+    # It was no failure and no success, and the probe's place is free.
+    assert health.breakers(NOW + 20)["half_open"] == 1
+    assert health.admits(PAIR, NOW + 20)
+
+
+def test_an_account_that_was_switched_off_and_on_is_as_new() -> None:
+    health = Health()
+    health.failed(CANDIDATE, REFUSED, NOW)
+    providers = [provider("p", CANDIDATE.account)]
+    health.follow(providers)
+    assert not health.admits(PAIR, NOW)
+    health.follow([])
+    assert health.admits(PAIR, NOW)
+    health.follow(providers)
+    assert health.admits(PAIR, NOW)
+
+
 # Memory
 
 
