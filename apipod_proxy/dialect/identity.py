@@ -111,6 +111,27 @@ _BEGINNING = 16 * 1024
 _USAGE_OPTION = b'{"include_usage":true}'
 
 
+class _Piece(Struct, gc=False):
+    """A turn or a part, as far as it tells what it is."""
+
+    role: str = ""
+    type: str = ""
+    content: Raw = Raw(b"")
+    output: Raw = Raw(b"")
+
+
+_PIECES = msgspec.json.Decoder(list[_Piece])
+_IMAGES = frozenset(("image", "image_url", "input_image", "video_url", "video"))
+_DOCUMENTS = frozenset(("document", "file", "input_file", "document_url", "file_url", "container_upload"))
+_AUDIO = frozenset(("input_audio", "audio_url", "audio"))
+_WORDS = (
+    ("image", (b'"image', b"image/", b"video/")),
+    ("document", (b'"document"', b'"file"', b'"input_file"', b"application/pdf")),
+    ("audio", (b'"input_audio"', b'"audio_url"', b'"audio/')),
+    ("assistant", (b'"assistant"', b'"model"')),
+)
+
+
 class Hints(NamedTuple):
     """What a request holds, told from cheap tests. A hint may be wrong in one direction only: it can see what is not there."""
 
@@ -154,19 +175,18 @@ class TopLevel:
     def hints(self) -> Hints:
         """Scans the conversation; only worth its time where candidates differ in what they can serve."""
         members = self.members
-        conversation = bytes(members.get(_CONVERSATION.get(self.dialect, "messages"), b""))
-        gemini = self.dialect == "gemini"
+        raw = members.get(_CONVERSATION.get(self.dialect, "messages"))
+        held = _kinds(raw) if raw is not None and self.dialect != "gemini" else None
+        if held is None:
+            held = _marks(b"" if raw is None else bytes(raw))
         return Hints(
             tools=_holds(members, "tools") or _holds(members, "functions"),
-            images=b'"image' in conversation or b"image/" in conversation,
-            documents=any(
-                mark in conversation
-                for mark in (b'"document"', b'"file"', b'"input_file"', b"application/pdf")
-            ),
-            audio=any(mark in conversation for mark in (b'"input_audio"', b'"audio_url"', b'"audio/')),
+            images=not held.isdisjoint(_IMAGES),
+            documents=not held.isdisjoint(_DOCUMENTS),
+            audio=not held.isdisjoint(_AUDIO),
             structured=_structured(members),
-            reasoning=any(name in members for name in ("reasoning_effort", "reasoning", "thinking")),
-            assistant=(b'"model"' if gemini else b'"assistant"') in conversation,
+            reasoning=any(_asks(members, name) for name in ("reasoning_effort", "reasoning", "thinking")),
+            assistant="assistant" in held,
         )
 
     def beginning(self) -> bytes:
@@ -187,6 +207,38 @@ class TopLevel:
             if b'"user"' in piece or b'"role"' not in piece:
                 break
         return _CACHE_MARK.sub(b"", b"".join(first))[:_BEGINNING]
+
+
+def _kinds(raw: Raw) -> set[str] | None:
+    """Roles of the turns, and types of their parts and of what stands in these; None where they are of another form."""
+    found: set[str] = set()
+    nested = [raw]
+    try:
+        while nested:
+            piece = nested.pop()
+            if bytes(memoryview(piece)[:1]) != b"[":
+                continue
+            for item in _PIECES.decode(piece):
+                found.add(item.role)
+                found.add(item.type)
+                if len(item.content) > 2:
+                    nested.append(item.content)
+                if len(item.output) > 2:
+                    nested.append(item.output)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return found
+
+
+def _marks(conversation: bytes) -> set[str]:
+    """The same from a search for words, which may stand elsewhere too."""
+    return {kind for kind, words in _WORDS if any(word in conversation for word in words)}
+
+
+def _asks(members: Members, name: str) -> bool:
+    """Whether the member asks for thinking, and not for none."""
+    raw = members.get(name)
+    return raw is not None and not any(word in bytes(raw) for word in (b'"none"', b'"disabled"', b"null"))
 
 
 def _holds(members: Members, name: str) -> bool:

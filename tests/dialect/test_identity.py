@@ -228,3 +228,20 @@ def test_hints_tell_what_a_request_holds() -> None:
 def test_a_sentence_without_a_path_is_about_the_whole() -> None:
     assert invalid("Expected `object`, got `int`").path == "$"
     assert invalid("Object missing required field `b` - at `$.a`").path == "$.a.b"
+
+
+def test_hints_look_at_types_and_not_at_words() -> None:
+    def hints(content: Any, **members: Any) -> Any:
+        body = compact(MESSAGES | {"messages": [{"role": "user", "content": content}]} | members)
+        return read_request("anthropic", body).hints()
+
+    assert not any(hints('an "image" of an "assistant"', thinking={"type": "disabled"}))
+    nested = [{"type": "tool_result", "content": [{"type": "image"}, {"type": "document"}]}]
+    assert (hints(nested).images, hints(nested).documents) == (True, True)
+    assert hints("x", thinking={"type": "adaptive"}).reasoning
+    assert hints([{"type": "image"}, 5]).images
+    assert not hints([5]).images
+    output = {"type": "function_call_output", "output": [{"type": "input_image"}]}
+    responses = read_request("openai_responses", compact({"model": "a", "input": [output]}))
+    assert responses.hints().images
+    assert not any(read_request("openai_responses", compact({"model": "a"})).hints())
