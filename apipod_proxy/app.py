@@ -39,6 +39,7 @@ from apipod_proxy.edge.middleware import Guard
 from apipod_proxy.edge.models import Models, Offered
 from apipod_proxy.edge.passthrough import operation_handles, operation_verbs
 from apipod_proxy.edge.peer import Peers
+from apipod_proxy.edge.pictures import Describe, Paint
 from apipod_proxy.edge.render import ANTHROPIC, GEMINI, OPENAI, RESPONSES, Renderer, dialect_of
 from apipod_proxy.edge.routes import GEMINI_PREFIXES, Hot, add_routes, keep_expecting
 from apipod_proxy.edge.server import DEFAULT_BOUNDS, Front, Handle, Handler, dispatcher, listening_sockets
@@ -55,6 +56,7 @@ from apipod_proxy.limit.memory import MemoryLimits
 from apipod_proxy.limit.pace import Budget
 from apipod_proxy.operations import OperationAsking, OperationGateway
 from apipod_proxy.overview import Overview
+from apipod_proxy.pictures import studio
 from apipod_proxy.preparation import apply_config, base_urls, migrate, open_settings_store, open_vault
 from apipod_proxy.probes import Prober
 from apipod_proxy.route.capabilities import BITS
@@ -288,6 +290,10 @@ class Server:
         }
         others = hall._replace(gateway=self.operations)
         by_path |= operation_handles(others, DIALECTS)
+        by_path |= {
+            "/image": Paint(others, DIALECTS[OPENAI], studio(self.media.fetch)).handle,
+            "/v1/images/text": Describe(hall, DIALECTS[OPENAI], studio(self.media.fetch)).handle,
+        }
         return Hot(by_path, gemini.run, operation_verbs(others, DIALECTS))
 
     def _add_routes(self, app: web.Application, hot: Hot) -> None:
