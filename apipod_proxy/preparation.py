@@ -106,6 +106,8 @@ def read_catalog(path: Path, environment: Mapping[str, str]) -> CatalogText:
         return CatalogText(text, [])
     # Deferred: few files are another gateway's.
     from apipod_proxy.catalog.document import CatalogMistakes
+
+    # Deferred for the same reason.
     from apipod_proxy.catalog.takeover.recognise import take_file
 
     beside = path.parent / CREDENTIALS
@@ -121,7 +123,11 @@ async def read_database(place: str, environment: Mapping[str, str]) -> CatalogTe
     """The catalog that an older apipod database amounts to; ``place`` is its URL, or a SQLite file. Raises OperatorMistake, StoreError."""
     # Deferred: it is done once in the life of an installation.
     from apipod_proxy.catalog.document import CatalogMistakes
+
+    # Deferred for the same reason.
     from apipod_proxy.catalog.takeover.apipod import TABLES, take_tables
+
+    # Deferred for the same reason.
     from apipod_proxy.store.foreign import read_tables
 
     try:

@@ -52,10 +52,9 @@ def test_the_shared_token_becomes_a_key_and_its_absence_is_said() -> None:
 
 
 def test_values_are_read_whatever_they_were_written_as() -> None:
-    written: list[object]
-    written = ["5", 5, 5.0, "0", None, "x", -1, "inf"]
+    written: tuple[object, ...] = ("5", 5, 5.0, "0", None, "x", -1, "inf")
     assert [whole(value) for value in written] == [5, 5, 5, *[None] * 5]
-    assert [text_of(value) for value in (" a ", 5, None, True, [])] == ["a", "5", "", "", ""]
+    assert [text_of(value) for value in (" a ", 5, None, True, "")] == ["a", "5", "", "", ""]
     assert limits(rpm="3", rpd=0) == {"limits": {"rpm": 3}}
     assert limits(rpm=None) == {}
     assert literal(" ${A} ") == "$${A}"
