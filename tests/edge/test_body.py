@@ -63,7 +63,7 @@ async def test_a_compressed_body_is_inflated(serve: Serve, encoding: str) -> Non
 
 async def test_the_limit_holds_for_what_a_body_inflates_to(serve: Serve) -> None:
     served = await serve(limit_mb=1)
-    bomb = gzip.compress(b"\0" * 300_000_000, 6)
+    bomb = gzip.compress(b"\0" * 100_000_000, 1)
     assert len(bomb) < 1024 * 1024
     answer = await served.say(with_length(bomb, b"Content-Encoding: gzip"), wait=3)
     assert answer.startswith(b"HTTP/1.1 413")

@@ -84,15 +84,15 @@ def test_lines_come_out_in_order_and_all_of_them_at_the_close(pipe: tuple[int, i
 def test_a_reader_that_has_stopped_holds_up_nobody(
     pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "MOST_WAITING", 2000)
+    monkeypatch.setattr(logs, "MOST_WAITING", 500)
     read_end, write_end = pipe
     writer = LineWriter(write_end)
     line = b"x" * 999 + b"\n"
     begun = time.monotonic()
-    for _ in range(20_000):
+    for _ in range(5_000):
         writer.write(line)
     assert time.monotonic() - begun < 2
-    assert writer.dropped > 10_000
+    assert writer.dropped > 2_000
     drained = threading.Thread(target=lambda: [os.read(read_end, 65536) for _ in range(20)], daemon=True)
     drained.start()
     writer.close(timeout=0.1)
