@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from aiohttp import web
 
-from apipod_proxy.auth import KeyIndex, Principal, credential, identify
+from apipod_proxy.auth import Principal
 from apipod_proxy.catalog.model import Role
 from apipod_proxy.dialect import Dialect
 from apipod_proxy.dialect.gemini_array import ArrayFraming
@@ -43,19 +44,15 @@ FORWARDABLE = frozenset(
 )
 """The client's headers that any provider takes; each provider type has its own choice among them."""
 
-NO_QUERY: dict[str, str] = {}
+NO_QUERY: Mapping[str, str] = MappingProxyType({})
 
-
-class Keys(Protocol):
-    @property
-    def keys(self) -> KeyIndex: ...
+Identify = Callable[[str, Mapping[str, str], Mapping[str, str], int], Principal]
+"""(dialect, headers, query, epoch ms) -> who calls; raises Unauthenticated and Forbidden."""
 
 
 class Completes(Protocol):
     """The gateway."""
 
-    @property
-    def serving(self) -> Keys: ...
     def complete(self, x: Exchange, client: Answer) -> Awaitable[None]: ...
 
 
@@ -63,6 +60,7 @@ class Hall(NamedTuple):
     """What every handler of completions uses. ``book`` settles an exchange; ``clock`` gives epoch seconds."""
 
     gateway: Completes
+    identify: Identify
     bodies: BodyReader
     new_id: Callable[[], str]
     book: Callable[[Exchange], None]
@@ -126,8 +124,7 @@ class Completions:
         x.remote = self._hall.remote(request)
         x.client_request_id = request.headers.get("x-request-id")
         query = request.query if "?" in request.raw_path else NO_QUERY
-        key = credential(self._dialect.name, request.headers, query)
-        principal = identify(self._hall.gateway.serving.keys, key, x.started_at)
+        principal = self._hall.identify(self._dialect.name, request.headers, query, x.started_at)
         if principal.user.role is Role.ADMIN and request.headers.get("x-apipod-explain") == "1":
             x.explanation = ""
         return principal

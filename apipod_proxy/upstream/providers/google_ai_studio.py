@@ -1,5 +1,7 @@
 """Google AI Studio, the Gemini API. https://ai.google.dev/api"""
 
+from __future__ import annotations
+
 from apipod_proxy.upstream.provider import TRACE_HEADERS, Auth, ProviderType, Surface
 
 

@@ -1,5 +1,7 @@
 """xAI. https://docs.x.ai/docs/api-reference"""
 
+from __future__ import annotations
+
 from apipod_proxy.upstream.provider import TRACE_HEADERS, ProviderType, Surface
 
 
