@@ -55,6 +55,10 @@ class Quirks:
     """Chat: reasoning comes within the text, between ``<think>`` marks."""
     content_lists: bool = True
     """Chat: the content of any message may be a list of text parts; else the texts are joined."""
+    reasoning_always: bool = False
+    """Chat: every assistant message in history must have its reasoning, if only an empty one (DeepSeek)."""
+    short_tool_ids: bool = False
+    """Chat: the id of a tool call has exactly nine letters and digits (Mistral)."""
     custom_tools: bool = False
     """Chat: tools that take free text are known; else they become functions with one parameter."""
     extra: Mapping[str, object] = field(default_factory=dict)

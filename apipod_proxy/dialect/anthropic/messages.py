@@ -69,6 +69,7 @@ class MessagesWriter:
         self._call = call
         self._own = call.dialect == NAME
         self._signs = aim.signs or NAME
+        self._fetches_urls = aim.quirks.fetches_urls
         self._dropped = dropped
         self.system: list[Object] = []
         self.messages: list[Object] = []
@@ -156,6 +157,10 @@ class MessagesWriter:
         if isinstance(part, Media):
             if part.detail is not None:
                 self._dropped.add("detail")
+            if part.url is not None and part.data is None and not self._fetches_urls:
+                raise BadRequest(
+                    "This model's provider loads no URLs; send the bytes", place_of(self._call, message, part)
+                )
             return self._marked(write_media(part, self._own, place_of(self._call, message, part)), part.cache)
         if isinstance(part, Refusal):
             return {"type": "text", "text": part.text} if part.text else None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from hashlib import blake2b
+
 import orjson
 
 from apipod_proxy.dialect import Aim, custom_tools
@@ -37,6 +40,7 @@ from apipod_proxy.dialect.vocabulary import (
 from apipod_proxy.errors import BadRequest
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+_SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
 LEGACY = Opaque(NAME, {"function_call": True})
 """Marks a call of the older ``functions`` interface, whose calls have no ids."""
 
@@ -268,7 +272,7 @@ class MessagesWriter:
         if result.extra is LEGACY or result.call_id in self._legacy:
             self._out.append({"role": "function", "name": result.name or "function", "content": content})
         else:
-            out: Object = {"role": "tool", "tool_call_id": result.call_id, "content": content}
+            out: Object = {"role": "tool", "tool_call_id": self._id(result.call_id), "content": content}
             if result.name is not None and result.name and self._call.dialect == NAME:
                 out["name"] = result.name
             self._out.append(out)
@@ -353,7 +357,7 @@ class MessagesWriter:
     def _think(self, out: Object, thoughts: list[Thinking], calls: list[ToolCall]) -> None:
         quirks = self._quirks
         text = "\n\n".join(part.text for part in thoughts if part.text)
-        if quirks.reasoning_field and text:
+        if quirks.reasoning_field and (text or quirks.reasoning_always):
             out[quirks.reasoning_field] = text
         elif text and not quirks.reasoning_details:
             self._dropped.add("thinking")
@@ -375,7 +379,7 @@ class MessagesWriter:
                 self._legacy.add(call.id)
                 out["function_call"] = {"name": call.name, "arguments": call.arguments}
                 continue
-            item: Object = {"id": call.id, "type": "function"}
+            item: Object = {"id": self._id(call.id), "type": "function"}
             if call.custom and (self._quirks.custom_tools or self._call.dialect == NAME):
                 item |= {"type": "custom", "custom": {"name": call.name, "input": call.arguments}}
             else:
@@ -386,6 +390,12 @@ class MessagesWriter:
             written.append(item)
         if written:
             out["tool_calls"] = written
+
+    def _id(self, call_id: str) -> str:
+        if not self._quirks.short_tool_ids or _SHORT_ID.fullmatch(call_id):
+            return call_id
+        # The same id on each turn, so that calls and results find each other.
+        return blake2b(call_id.encode("utf-8", "replace"), digest_size=5).hexdigest()[:9]
 
 
 def _is_audio(part: Opaque) -> bool:

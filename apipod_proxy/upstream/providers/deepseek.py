@@ -9,7 +9,12 @@ TYPE = ProviderType(
     surfaces={
         "openai_chat": Surface(
             "/v1/chat/completions",
-            quirks=Quirks(max_tokens_field="max_tokens", developer_role=False, fetches_urls=False),
+            quirks=Quirks(
+                max_tokens_field="max_tokens",
+                developer_role=False,
+                fetches_urls=False,
+                reasoning_always=True,
+            ),
         ),
         "anthropic": Surface("/anthropic/v1/messages"),
         "completions": Surface("/beta/completions"),

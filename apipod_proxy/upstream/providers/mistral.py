@@ -15,6 +15,7 @@ TYPE = ProviderType(
                 # Usage comes unasked, on the last chunk, and unknown members are a 422.
                 stream_usage=False,
                 reasoning_field="",
+                short_tool_ids=True,
                 drop=frozenset(
                     {
                         "logit_bias",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from apipod_proxy.dialect import Aim
+from apipod_proxy.dialect import Aim, Quirks
 from apipod_proxy.dialect.anthropic import ROW
 from apipod_proxy.dialect.vocabulary import (
     Call,
@@ -220,3 +220,8 @@ def test_content_of_another_dialect_is_refused_by_its_path() -> None:
     with pytest.raises(BadRequest) as caught:
         foreign(user(Text("a"), Opaque("gemini", {}, "$.contents[0].parts[1].executableCode")))
     assert caught.value.path == "$.contents[0].parts[1].executableCode"
+
+
+def test_urls_are_refused_where_the_provider_loads_none() -> None:
+    with pytest.raises(BadRequest, match="loads no URLs"):
+        foreign(user(Media("image", url="http://x")), quirks=Quirks(fetches_urls=False))

@@ -285,3 +285,18 @@ def test_a_refusal_beside_text_is_a_part() -> None:
 def test_fields_of_another_dialect_are_named() -> None:
     message = Message(Role.USER, [Text("a")], extra=Opaque("gemini", {"x": 1}, "contents[0].x"))
     assert encode([message])[1] == ("contents[0].x",)
+
+
+def test_ids_and_reasoning_are_as_strict_providers_want_them() -> None:
+    call = ToolCall("toolu_01ABC", "f", "{}")
+    messages = [*assistant(call), Message(Role.USER, [ToolResult("toolu_01ABC", [Text("r")])])]
+    out, _ = encode(messages, Quirks(short_tool_ids=True, reasoning_always=True))
+    made = out[0]["tool_calls"][0]["id"]
+    assert (len(made), made.isalnum(), out[1]["tool_call_id"], out[0]["reasoning_content"]) == (
+        9,
+        True,
+        made,
+        "",
+    )
+    kept = assistant(ToolCall("abcDEF123", "f", "{}"))
+    assert encode(kept, Quirks(short_tool_ids=True))[0][0]["tool_calls"][0]["id"] == "abcDEF123"
