@@ -273,6 +273,7 @@ class Server:
     def _hot(self) -> Hot:
         hall = Hall(
             gateway=self.gateway,
+            identify=self._identify,
             bodies=BodyReader(self.settings.max_body_mb),
             new_id=self.new_id,
             book=self.booking.book,
@@ -390,9 +391,13 @@ class Server:
         self.settings.data_dir.mkdir(parents=True, exist_ok=True)
         return Spool(self.settings.data_dir / "spool", "usage")
 
+    def _identify(
+        self, dialect: str, headers: Mapping[str, str], query: Mapping[str, str], now_ms: int
+    ) -> Principal:
+        return identify(self.gateway.serving.keys, credential(dialect, headers, query), now_ms)
+
     def _principal(self, request: web.BaseRequest, dialect: str) -> Principal:
-        key = credential(dialect, request.headers, request.query)
-        return identify(self.gateway.serving.keys, key, int(time.time() * 1000))
+        return self._identify(dialect, request.headers, request.query, int(time.time() * 1000))
 
     async def _offered_to(self, request: web.Request) -> list[Offered]:
         serving = self.gateway.serving
