@@ -179,12 +179,15 @@ def _store(arrival: Arrival, scene: Scene) -> None:
     memory.store(ended["id"], [*before, *items_of(arrival.body.get("input")), *ended["output"]])
 
 
+async def _whole(arrival: Arrival, body: bytes, kind: str) -> web.StreamResponse:
+    return await Sender(arrival.request, arrival.script).whole(body, arrival.headers | {"content-type": kind})
+
+
 def _plain(answer: Callable[[Arrival], bytes]) -> Handle:
     """An endpoint that answers with JSON and nothing else."""
 
     async def handle(arrival: Arrival) -> web.StreamResponse:
-        headers = arrival.headers | {"content-type": arrival.surface.json_type}
-        return await Sender(arrival.request, arrival.script).whole(answer(arrival), headers)
+        return await _whole(arrival, answer(arrival), arrival.surface.json_type)
 
     return handle
 
@@ -192,23 +195,24 @@ def _plain(answer: Callable[[Arrival], bytes]) -> Handle:
 async def _images(arrival: Arrival) -> web.StreamResponse:
     now = int(time.time())
     whole = others.images(arrival.body, now)
-    sender = Sender(arrival.request, arrival.script)
-    if arrival.body.get("stream") is True:
-        arrival.visit.start_stream()
-        headers = arrival.headers | {"content-type": arrival.surface.stream_type}
-        return await sender.stream(others.image_stream(arrival.body, now), headers)
-    return await sender.whole(whole, arrival.headers | {"content-type": arrival.surface.json_type})
+    if arrival.body.get("stream") is not True:
+        return await _whole(arrival, whole, arrival.surface.json_type)
+    arrival.visit.start_stream()
+    headers = arrival.headers | {"content-type": arrival.surface.stream_type}
+    return await Sender(arrival.request, arrival.script).stream(
+        others.image_stream(arrival.body, now), headers
+    )
 
 
 async def _speech(arrival: Arrival) -> web.StreamResponse:
     body, kind = others.speech(arrival.body)
-    return await Sender(arrival.request, arrival.script).whole(body, arrival.headers | {"content-type": kind})
+    return await _whole(arrival, body, kind)
 
 
 async def _transcription(arrival: Arrival) -> web.StreamResponse:
     form = others.read_form(arrival.request.headers.get("content-type", ""), arrival.raw)
     body, kind = others.transcription(form)
-    return await Sender(arrival.request, arrival.script).whole(body, arrival.headers | {"content-type": kind})
+    return await _whole(arrival, body, kind)
 
 
 def _count_anthropic(arrival: Arrival) -> bytes:
