@@ -101,7 +101,10 @@ def _endpoint(surface: Surface, handle: Handle) -> Handler:
                 return _failure(arrival, Failure(exc.status, exc.message, exc.code, exc.param))
             except UnknownKnob as exc:
                 return _failure(arrival, Failure(400, f"x-sim: {exc}"))
-            except (ClientGone, asyncio.CancelledError):
+            except ClientGone:
+                visit.abort()
+                return web.Response()  # for nobody
+            except asyncio.CancelledError:
                 visit.abort()
                 raise
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import aiohttp
 import pytest
+from pytest_aiohttp.plugin import AiohttpClient
 
-from apipod_proxy.simulator import Simulator
+from apipod_proxy.simulator import Simulator, make_app
+from apipod_proxy.simulator.surfaces import LEDGER
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 ANTHROPIC = {"anthropic-version": "2023-06-01"}
@@ -166,6 +169,25 @@ async def test_a_blocked_prompt_is_an_error_of_chat(http: aiohttp.ClientSession)
         http, "/v1/chat/completions", {"model": "m+finish=blocked", "messages": MESSAGES}
     )
     assert (status, body["error"]["code"]) == (400, "content_policy_violation")
+
+
+async def test_a_client_that_leaves_is_counted_where_handlers_are_not_cancelled(
+    aiohttp_client: AiohttpClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app()
+    client = await aiohttp_client(app)
+    for model in ("sim-500-1", "m+stall=1", "m+big=20"):
+        answer = await client.post(
+            "/v1/chat/completions", json={"model": model, "messages": MESSAGES, "stream": True}
+        )
+        await answer.content.readany()
+        answer.close()
+    stats = app[LEDGER].stats
+    async with asyncio.timeout(3):
+        while stats.open:
+            await asyncio.sleep(0.01)
+    assert (stats.requests, stats.aborted) == (3, 3)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_anthropics_version_is_required(http: aiohttp.ClientSession) -> None:
