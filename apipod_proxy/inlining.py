@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 from apipod_proxy.catalog.model import Candidate
 from apipod_proxy.dialect.identity import read_request
@@ -30,6 +31,18 @@ MOST_BYTES = 48 * MEGABYTE
 
 Fetch = Callable[[str, Mapping[str, str]], Awaitable[Fetched]]
 """(URL, headers) -> the file; raises Unfetchable."""
+
+
+AT_ONCE = 4
+"""Files of one request that are fetched at the same time; with their sizes this bounds its memory."""
+
+
+@dataclass(slots=True)
+class Room:
+    """What the files of one request share. ``size``: bytes fetched so far."""
+
+    places: asyncio.Semaphore
+    size: int = 0
 
 
 class Inliner:
@@ -72,12 +85,7 @@ class Inliner:
             return
         if len(found) > MOST_FILES:
             raise BadRequest(f"At most {MOST_FILES} files of a request are fetched", found[MOST_FILES].path)
-        size = 0
         for link, fetched in zip(found, await self._fetch_all(found), strict=True):
-            size += len(fetched.data)
-            if size > MOST_BYTES:
-                most = MOST_BYTES // MEGABYTE
-                raise BadRequest(f"The files of a request may have {most} MB together", link.path)
             check_kind(link, fetched.media_type)
             link.put(fetched.data, fetched.media_type)
         x.body = dumps(body)
@@ -85,8 +93,9 @@ class Inliner:
         x.call = None
 
     async def _fetch_all(self, found: list[Link]) -> list[Fetched]:
-        """All at once; the first that fails ends the others."""
-        tasks = [asyncio.create_task(self._one(link)) for link in found]
+        """A few at a time; the first that fails ends the others."""
+        room = Room(asyncio.Semaphore(AT_ONCE))
+        tasks = [asyncio.create_task(self._one(link, room)) for link in found]
         try:
             async with asyncio.timeout(self._seconds):
                 return await asyncio.gather(*tasks)
@@ -98,7 +107,17 @@ class Inliner:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _one(self, link: Link) -> Fetched:
+    async def _one(self, link: Link, room: Room) -> Fetched:
+        async with room.places:
+            fetched = await self._get(link)
+        room.size += len(fetched.data)
+        if room.size > MOST_BYTES:
+            raise BadRequest(
+                f"The files of a request may have {MOST_BYTES // MEGABYTE} MB together", link.path
+            )
+        return fetched
+
+    async def _get(self, link: Link) -> Fetched:
         if link.url.startswith("data:"):
             data = from_data_url(link.url)
             if data is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
@@ -91,7 +92,7 @@ class OperationAsking(Asking):
     def lens(self, x: Exchange, prepared: Prepared) -> Lens:
         top = top_of(x)
         if top.operation.name != COMPLETIONS:
-            return RawLens()
+            return RawLens(usage_in_events)
         seen = tap.Tap(
             "openai_chat", x.requested_model, strip_usage=not top.include_usage, choices=top.choices
         )
@@ -239,6 +240,19 @@ def top_of(x: Exchange) -> OperationTop:
     """What was read of the request."""
     assert isinstance(x.top, OperationTop)
     return x.top
+
+
+def usage_in_events(tail: bytes) -> Usage:
+    """The last usage that stands in the end of a stream of events, of which the beginning is cut off."""
+    start = tail.rfind(b'"usage":')
+    if start >= 0:
+        try:
+            told, _ = json.JSONDecoder().raw_decode(tail[start + 8 :].decode("utf-8", "replace").lstrip())
+        except json.JSONDecodeError:
+            return Usage(output=0)
+        if isinstance(told, dict):
+            return usage_of(orjson.dumps({"usage": told}))
+    return Usage(output=0)
 
 
 def usage_of(body: bytes) -> Usage:

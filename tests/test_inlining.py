@@ -215,3 +215,15 @@ async def test_files_that_take_too_long_together_are_given_up(
     answer, told = await rig.ask(chat("gem/m", picture(f"{site.origin}/a.png")))
     assert answer.status == 400
     assert b"could not be fetched within" in told
+
+
+async def test_files_that_are_too_large_together_are_given_up(
+    rig: Rig, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apipod_proxy.inlining.MOST_BYTES", 2 * len(FILES["a.png"]))
+    parts = [picture(f"{site.origin}/a.png?{n}") for n in range(2)]
+    assert (await rig.ask(chat("gem/m", *parts)))[0].status == 200
+    parts.append(picture(f"{site.origin}/a.png?2"))
+    answer, told = await rig.ask(chat("gem/m", *parts))
+    assert answer.status == 400
+    assert b"together" in told

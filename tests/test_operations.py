@@ -13,6 +13,7 @@ import pytest
 from google import genai
 from google.genai import types
 
+from apipod_proxy.operations import usage_in_events
 from apipod_proxy.simulator import Simulator, start
 from tests.fakes.server import Do, answer, chunked
 from tests.gateway.conftest import KEY, Rig, Serve, Upstreams, serve, upstream
@@ -120,6 +121,31 @@ async def test_pictures_and_moderations(rig: Rig, sdk: openai.AsyncOpenAI) -> No
     assert verdict.results[0].flagged and verdict.model == "sim/omni"
     rows = await rig.rows(2)
     assert rows[0]["output_tokens"] == 272
+
+
+async def test_a_picture_that_is_streamed_keeps_its_events_and_its_usage(
+    rig: Rig, sdk: openai.AsyncOpenAI
+) -> None:
+    stream = await sdk.images.generate(model="sim/gpt-image-1", prompt="A cat", stream=True, partial_images=2)
+    kinds = [event.type async for event in stream]
+    assert kinds == ["image_generation.partial_image"] * 2 + ["image_generation.completed"]
+    row = await rig.row()
+    assert (row["streamed"], row["output_tokens"], row["estimated"]) == (1, 272, 0)
+
+
+@pytest.mark.parametrize(
+    ("tail", "usage"),
+    [
+        (b'...,"usage":{"input_tokens":3,"output_tokens":4}}\n\n', (3, 4)),
+        (b'"usage":{"prompt_tokens":1} data: {"usage": {"input_tokens":3}}', (3, 0)),
+        (b'"usage":{"input_tok', (None, 0)),
+        (b'"usage":null}', (None, 0)),
+        (b"no usage", (None, 0)),
+    ],
+)
+def test_usage_is_found_in_the_end_of_events(tail: bytes, usage: tuple[int | None, int]) -> None:
+    found = usage_in_events(tail)
+    assert (found.input, found.output) == usage
 
 
 @pytest.mark.parametrize("stream", [False, True])

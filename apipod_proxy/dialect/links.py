@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+import orjson
+
 from apipod_proxy.dialect import media_types
 from apipod_proxy.dialect.fields import Json, Object, a_text, an_object, opt_text, required
 from apipod_proxy.errors import BadRequest
@@ -73,9 +75,9 @@ def may_hold_links(dialect: str, body: bytes, *, loads: bool) -> bool:
 def dumps(body: Object) -> bytes:
     """A body as JSON, with its numbers as they were."""
     try:
-        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:
-        # Halves of surrogate pairs, which only escapes can say.
+        return orjson.dumps(body)
+    except TypeError:
+        # Integers of more than 64 bits, and halves of surrogate pairs, which only escapes can say.
         return json.dumps(body, separators=(",", ":")).encode()
 
 

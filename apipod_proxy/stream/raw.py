@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import ClassVar, Protocol
 
 from apipod_proxy.dialect import Truncated
@@ -12,6 +13,10 @@ from apipod_proxy.stream.outlet import Client, Frames, Outlet, Source
 
 EVENTS = b"text/event-stream"
 BYTES = b"application/octet-stream"
+
+EVENT_STARTS = (b"event:", b"data:", b": ", b":\n")
+TAIL_BYTES = 4096
+"""The last event of an image is long, and usage is what it ends with."""
 
 
 class RawClient(Client, Protocol):
@@ -33,20 +38,29 @@ class RawLens:
     framed: ClassVar[bool] = False
     relays_more: ClassVar[bool] = True
 
-    __slots__ = ("content", "failure", "finished")
+    __slots__ = ("_read_usage", "_tail", "content", "failure", "finished")
 
-    def __init__(self) -> None:
+    def __init__(self, read_usage: Callable[[bytes], Usage]) -> None:
+        """``read_usage`` looks for usage in the end of a stream of events."""
+        self._read_usage = read_usage
+        self._tail: bytes | None = None
+        """None where the answer is no stream of events."""
         self.content = False
         self.finished = False
         self.failure: Failure | None = None
 
     @property
     def usage(self) -> Usage:
-        """Nothing is read of the answer, and its length says nothing of what it cost beside the input."""
-        return Usage(output=0)
+        """What the end of a stream of events says. The length of an answer tells nothing of what it cost beside the input."""
+        return self._read_usage(self._tail) if self._tail else Usage(output=0)
 
     def feed(self, data: bytes) -> bytes:
-        self.content = self.content or bool(data)
+        if not self.content and data:
+            self.content = True
+            if data.startswith(EVENT_STARTS):
+                self._tail = b""
+        if self._tail is not None:
+            self._tail = data[-TAIL_BYTES:] if len(data) >= TAIL_BYTES else (self._tail + data)[-TAIL_BYTES:]
         return data
 
     def eof(self) -> bytes:

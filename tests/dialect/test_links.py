@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import orjson
 import pytest
 
 from apipod_proxy.dialect.links import (
@@ -278,10 +277,8 @@ def test_a_file_must_be_of_the_kind_that_its_place_is_for(kind: str, media_type:
 
 
 def test_numbers_and_halves_of_characters_survive() -> None:
-    assert dumps({"a": 12345678901234567890123, "b": "ü", "c": 1.0}) == (
-        '{"a":12345678901234567890123,"b":"ü","c":1.0}'.encode()
-    )
-    assert orjson.loads(dumps({"a": "ü"})) == {"a": "ü"}
+    assert dumps({"a": 12345678901234567890123, "c": 1.0}) == b'{"a":12345678901234567890123,"c":1.0}'
+    assert dumps({"b": "ü"}) == '{"b":"ü"}'.encode()
     assert dumps({"a": "\ud83d"}) == b'{"a":"\\ud83d"}'
 
 

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from apipod_proxy.dialect import Truncated
+from apipod_proxy.dialect.vocabulary import Usage
 from apipod_proxy.errors import ProxyError, UpstreamBroken
 from apipod_proxy.stream.raw import BYTES, RawLens, RawOutlet, content_type
 
@@ -45,13 +46,17 @@ class Client:
         self.did.append(b"<cut>")
 
 
+def read_nothing(tail: bytes) -> Usage:
+    raise AssertionError("no stream of events")
+
+
 class Pump:
     def __init__(self, kind: bytes) -> None:
         self.headers = [(b"server", b"x"), (b"content-type", kind)]
 
 
 def test_every_byte_passes_and_an_empty_answer_is_none() -> None:
-    lens = RawLens()
+    lens = RawLens(read_nothing)
     assert lens.feed(b"") == b""
     before = lens.content
     assert not before
@@ -60,6 +65,23 @@ def test_every_byte_passes_and_an_empty_answer_is_none() -> None:
     assert lens.feed(b"\x00\xff") == b"\x00\xff" and lens.content
     assert lens.eof() == b""
     assert lens.usage.output == 0 and lens.usage.input is None
+
+
+@pytest.mark.parametrize("size", [1, 7, 5000, 100_000])
+def test_the_end_of_a_stream_of_events_is_looked_at(size: int) -> None:
+    seen: list[bytes] = []
+
+    def look(tail: bytes) -> Usage:
+        seen.append(tail)
+        return Usage(input=5)
+
+    whole = b'data: {"b64_json":"' + b"A" * 9000 + b'","usage":{}}\n\n'
+    lens = RawLens(look)
+    # Which answers are events is told by the beginning of the first piece.
+    pieces = [whole[:6], *(whole[at : at + size] for at in range(6, len(whole), size))]
+    assert b"".join(map(lens.feed, pieces)) == whole
+    assert lens.usage.input == 5
+    assert seen == [whole[-4096:]]
 
 
 @pytest.mark.parametrize(
