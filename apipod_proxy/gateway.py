@@ -142,9 +142,9 @@ class Gateway:
         x.strategy, x.candidates = plan.strategy, len(plan.pairs)
         outlet = self.outlet(x, client) if x.streamed else None
         room = Room(self.parts.limits, way.half, self.reservation(x, plan))
-        if x.explanation is not None:
-            x.explanation = explain(self.parts.router, plan, *wants(x, plan)).as_header()
         try:
+            if x.explanation is not None:
+                x.explanation = explain(self.parts.router, plan, *wants(x, plan)).as_header()
             if plan.max_wait:
                 await self._ask_in_line(Ask(x, way, room, client, outlet))
             else:

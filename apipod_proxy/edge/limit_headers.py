@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from apipod_proxy.edge.answer import header_lines
+from apipod_proxy.errors import LimitExceeded
 
 REQUESTS = ("rpm", "rph", "rpd", "requests_per_month")
 TOKENS = ("tpm", "tpd", "tokens_per_month")
@@ -51,6 +52,25 @@ def limit_headers(dialect: str, levels: Iterable[LevelLike], now: float) -> list
         if tightest is not None:
             found += _anthropic(name, tightest, now) if dialect == "anthropic" else _openai(name, tightest)
     return found
+
+
+class _Counter(NamedTuple):
+    kind: str
+    limit: int
+
+
+class _Reached(NamedTuple):
+    counter: _Counter
+    remaining: int
+    reset_seconds: int
+
+
+def refusal_headers(dialect: str, error: LimitExceeded, now: float) -> list[tuple[str, str]]:
+    """Names and values of the limit that refuses; none where it is not of the kinds that headers tell of."""
+    if error.limit_value is None:
+        return []
+    reached = _Reached(_Counter(error.limit, error.limit_value), 0, error.retry_after or 0)
+    return limit_headers(dialect, (reached,), now)
 
 
 def _openai(name: str, level: LevelLike) -> list[tuple[str, str]]:

@@ -18,9 +18,10 @@ from apipod_proxy.dialect.identity import TopLevel, read_request
 from apipod_proxy.edge.answer import Answer, DateLine, header_lines
 from apipod_proxy.edge.array_answer import ArrayAnswer
 from apipod_proxy.edge.body import BodyReader
+from apipod_proxy.edge.limit_headers import refusal_headers
 from apipod_proxy.edge.middleware import as_proxy_error
 from apipod_proxy.edge.render import ANTHROPIC, GEMINI, error_headers, status_of
-from apipod_proxy.errors import ProxyError
+from apipod_proxy.errors import LimitExceeded, ProxyError
 from apipod_proxy.exchange import Exchange, Outcome
 
 log = logging.getLogger("apipod_proxy.edge")
@@ -168,6 +169,8 @@ class Completions:
             headers["x-apipod-attempts"] = str(len(x.attempts))
         if x.explanation:
             headers["x-apipod-explain"] = x.explanation
+        if isinstance(error, LimitExceeded):
+            headers.update(refusal_headers(dialect, error, self._hall.clock()))
         client.headers = header_lines(headers.items())
         client.send(status_of(error, dialect), content_type.encode(), self._dialect.encode_error(error, x.id))
 
