@@ -83,6 +83,15 @@ TESTED_ELSEWHERE = {
     "probes.py": "tests/gateway/test_probes.py",
     "room.py": "tests/gateway, where leases and gauges are looked at after every case",
     "trial.py": "tests/gateway, where rows and leases are looked at after every case",
+    "app.py": "tests/gateway and tests/serve run what it builds",
+    "exchange.py": "a record of fields, looked at in tests/test_booking.py",
+    "serving.py": "tests/gateway, which changes catalogs under running requests",
+    "dialect/__init__.py": "the contract of the codecs; tests/dialect/test_table.py holds every row to it",
+    "edge/surface.py": "tests/serve, with hostile clients, and tests/gateway",
+    "stream/outlet.py": "tests/gateway/test_streams.py and test_cancellation.py",
+    "stream/pump.py": "tests/gateway/test_streams.py and test_cancellation.py",
+    "upstream/providers": "tests/upstream/providers has a table of fakes, one for each type",
+    "upstream/wire.py": "tests/upstream/providers, which looks at every byte of a request's head",
     "__main__.py": "two lines; test_cli starts the program through it",
     "catalog/model.py": "plain data types, used in every test of the catalog",
     "dialect/vocabulary.py": "plain data types, used in every test of the dialects",
@@ -141,7 +150,9 @@ def test_stages_import_only_shared_types_from_each_other() -> None:
             ):
                 continue
             other = parts[1]
-            if (other in STAGES - BESIDE and other != own) or (other in DRIVERS - REACHES_BACK.get(own, set())):
+            if (other in STAGES - BESIDE and other != own) or (
+                other in DRIVERS - REACHES_BACK.get(own, set())
+            ):
                 broken.append(f"{_place(path, node)} {own} imports {name}")
     _assert_none(broken, "Stages meet in the gateway and in plain data types, never in each other:")
 

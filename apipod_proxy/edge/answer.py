@@ -131,7 +131,7 @@ class Answer:
             return False
         transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
         # The socket takes what a client that keeps up is sent, so its buffer is mostly empty, and asking that is one call in C.
-        return transport.get_write_buffer_size() > 0 and self._protocol.writing_paused
+        return bool(transport.get_write_buffer_size() and self._protocol.writing_paused)
 
     def end(self) -> None:
         if not self._ended:

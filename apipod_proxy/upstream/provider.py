@@ -9,6 +9,7 @@ from enum import StrEnum
 from urllib.parse import quote
 
 from apipod_proxy.dialect import NO_QUIRKS, Quirks
+from apipod_proxy.errors import BadRequest
 
 VERSION_SEGMENT = re.compile(r"/v\d+(?:(?:alpha|beta)\d*)?$")
 """The last segment of a base URL that already names the API's version."""
@@ -92,5 +93,9 @@ def join_url(base_url: str, path: str) -> str:
 
 
 def fill_model(path: str, model: str) -> str:
-    """``path`` with ``{model}`` replaced; what a client put into the name cannot leave its place in the URL."""
-    return path.replace("{model}", quote(model, safe="/:@-._~")) if "{model}" in path else path
+    """``path`` with ``{model}`` replaced. What a client put into the name cannot leave its place in the URL: BadRequest where it tries to."""
+    if "{model}" not in path:
+        return path
+    if not {"", ".", ".."}.isdisjoint(model.split("/")):
+        raise BadRequest("This cannot be the name of a model", "$.model")
+    return path.replace("{model}", quote(model, safe="/:@-._~"))
