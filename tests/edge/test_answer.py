@@ -27,7 +27,6 @@ async def acting(serve: Serve, act: Callable[[Answer], None]) -> Served:
 def stream(answer: Answer) -> None:
     answer.begin_stream()
     answer.write(b"data: 1\n\n")
-    answer.write(b"")
     answer.write(b"data: 2\n\n")
     answer.end()
     answer.end()
