@@ -23,6 +23,7 @@ from apipod_proxy.dialect import (
 from apipod_proxy.dialect.gemini_names import NAME, REASONS, finish_word, with_names
 from apipod_proxy.dialect.json_stream import ObjectReader
 from apipod_proxy.dialect.media_types import kind_of, standard_base64
+from apipod_proxy.dialect.shapes import a_text, an_index, an_object, listed, objects
 from apipod_proxy.dialect.sse import FrameReader
 from apipod_proxy.dialect.vocabulary import (
     Annotation,
@@ -87,8 +88,8 @@ class _PartialCall:
         self.args = args
 
     def add(self, pieces: Json) -> None:
-        for piece in pieces if isinstance(pieces, list) else ():
-            if isinstance(piece, dict) and isinstance(piece.get("jsonPath"), str):
+        for piece in objects(pieces):
+            if isinstance(piece.get("jsonPath"), str):
                 _put(self.args, _steps(piece["jsonPath"]), piece)
 
 
@@ -225,21 +226,20 @@ class Answer:
             return
         if not self._started:
             self._started = True
-            self._vertex = "createTime" in chunk or "trafficType" in (chunk.get("usageMetadata") or ())
+            self._vertex = "createTime" in chunk or "trafficType" in an_object(chunk.get("usageMetadata"))
             kept = {key: value for key, value in chunk.items() if key not in ANSWER_FIELDS}
             extra = Opaque(NAME, kept) if kept else None
             events.append(
-                Start(_text(chunk.get("responseId")), _text(chunk.get("modelVersion")), extra=extra)
+                Start(a_text(chunk.get("responseId")), a_text(chunk.get("modelVersion")), extra=extra)
             )
         feedback = chunk.get("promptFeedback")
         if isinstance(feedback, dict) and feedback.get("blockReason"):
             self._blocked = feedback
-        for position, candidate in enumerate(chunk.get("candidates") or ()):
-            if isinstance(candidate, dict):
-                index = candidate.get("index")
-                choice = index if isinstance(index, int) else position
-                self._candidate(self._candidates.setdefault(choice, _Candidate()), choice, candidate, events)
-        metadata = chunk.get("usageMetadata")
+        for position, candidate in enumerate(objects(chunk.get("candidates"))):
+            index = candidate.get("index")
+            choice = index if isinstance(index, int) else position
+            self._candidate(self._candidates.setdefault(choice, _Candidate()), choice, candidate, events)
+        metadata = an_object(chunk.get("usageMetadata"))
         if metadata and metadata != self._usage:
             self._usage = metadata
             if self._numbered:
@@ -271,11 +271,10 @@ class Answer:
     ) -> None:
         content = candidate.get("content")
         if isinstance(content, dict):
-            for part in content.get("parts") or ():
-                if isinstance(part, dict):
-                    self._part(state, choice, part, events)
-                    if self._unary:
-                        state.kind = ""
+            for part in objects(content.get("parts")):
+                self._part(state, choice, part, events)
+                if self._unary:
+                    state.kind = ""
         self._numbered = self._numbered or isinstance(candidate.get("finishReason"), int)
         if word := finish_word(candidate.get("finishReason"), self._vertex):
             state.finish = word
@@ -284,7 +283,7 @@ class Answer:
                 state.extra[key] = value
 
     def _part(self, state: _Candidate, choice: int, part: dict[str, Json], events: list[Event]) -> None:
-        signature = _text(part.get("thoughtSignature"))
+        signature = a_text(part.get("thoughtSignature"))
         call = part.get("functionCall")
         if isinstance(call, dict):
             self._call(state, choice, call, signature, events)
@@ -300,7 +299,7 @@ class Answer:
                     state.kind = ""
         elif isinstance(part.get("inlineData"), dict):
             data = part["inlineData"]
-            media_type = _text(data.get("mimeType"))
+            media_type = a_text(data.get("mimeType"))
             kept = {key: value for key, value in part.items() if key != "inlineData"}
             media = Media(
                 kind_of(media_type),
@@ -321,7 +320,7 @@ class Answer:
         signature: str | None,
         events: list[Event],
     ) -> None:
-        name = _text(call.get("name"))
+        name = a_text(call.get("name"))
         partial = state.open_call
         if partial is not None and name:
             _close_call(state, choice, events)
@@ -330,7 +329,7 @@ class Answer:
             if not name:
                 return
             state.calls += 1
-            given = _text(call.get("id"))
+            given = a_text(call.get("id"))
             block = state.block_of("")
             extra = Opaque(NAME, {} if given else {"id": None})
             made = given or self._ids("call_")
@@ -376,19 +375,15 @@ def _close_call(state: _Candidate, choice: int, events: list[Event]) -> None:
         state.open_call = None
 
 
-def _text(value: Json) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
 def _annotations(grounding: dict[str, Json], text: str, block: int, choice: int) -> list[Annotation]:
     """One annotation for each source that supports a piece of the text. Gemini counts bytes, the vocabulary characters."""
     raw = text.encode("utf-8", "surrogatepass")
-    chunks = grounding.get("groundingChunks") or []
+    chunks = listed(grounding.get("groundingChunks"))
     found = []
-    for support in grounding.get("groundingSupports") or ():
-        segment = support.get("segment") or {}
-        start, end = segment.get("startIndex") or 0, segment.get("endIndex") or 0
-        for index in support.get("groundingChunkIndices") or ():
+    for support in objects(grounding.get("groundingSupports")):
+        segment = an_object(support.get("segment"))
+        start, end = an_index(segment.get("startIndex")), an_index(segment.get("endIndex"))
+        for index in listed(support.get("groundingChunkIndices")):
             if (
                 not isinstance(index, int)
                 or not 0 <= index < len(chunks)
@@ -401,9 +396,9 @@ def _annotations(grounding: dict[str, Json], text: str, block: int, choice: int)
                     Opaque(NAME, {"segment": segment, "chunk": chunks[index]}, "groundingMetadata"),
                     block,
                     choice,
-                    _text(source.get("uri")),
-                    _text(source.get("title")),
-                    _text(source.get("text")),
+                    a_text(source.get("uri")),
+                    a_text(source.get("title")),
+                    a_text(source.get("text")),
                     len(raw[:start].decode("utf-8", "replace")),
                     len(raw[:end].decode("utf-8", "replace")),
                 )
@@ -413,23 +408,20 @@ def _annotations(grounding: dict[str, Json], text: str, block: int, choice: int)
 
 def logprobs_to_chat(result: Mapping[str, Json]) -> Json:
     """``logprobsResult`` in Chat's form."""
-    chosen = result.get("chosenCandidates") or []
-    tops = result.get("topCandidates") or []
+    tops = listed(result.get("topCandidates"))
     content = []
-    for position, token in enumerate(chosen):
-        top = (
-            tops[position].get("candidates") or []
-            if position < len(tops) and isinstance(tops[position], dict)
-            else []
+    for position, token in enumerate(objects(result.get("chosenCandidates"))):
+        top = an_object(tops[position]) if position < len(tops) else {}
+        content.append(
+            {**_token(token), "top_logprobs": [_token(item) for item in objects(top.get("candidates"))]}
         )
-        content.append({**_token(token), "top_logprobs": [_token(item) for item in top]})
     return {"content": content, "refusal": None}
 
 
-def _token(item: Json) -> dict[str, Json]:
-    token = str(item.get("token", "")) if isinstance(item, dict) else ""
+def _token(item: dict[str, Json]) -> dict[str, Json]:
+    token = str(item.get("token", ""))
     return {
         "token": token,
-        "logprob": item.get("logProbability", 0.0) if isinstance(item, dict) else 0.0,
+        "logprob": item.get("logProbability", 0.0),
         "bytes": list(token.encode("utf-8", "surrogatepass")),
     }

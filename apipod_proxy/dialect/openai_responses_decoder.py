@@ -18,6 +18,7 @@ from apipod_proxy.dialect import (
     usage,
 )
 from apipod_proxy.dialect.openai_responses_items import NAME, flat_name
+from apipod_proxy.dialect.shapes import a_text, an_index, an_object, listed, objects
 from apipod_proxy.dialect.sse import FrameReader
 from apipod_proxy.dialect.vocabulary import (
     Annotation,
@@ -98,7 +99,7 @@ class Decoder:
         if not isinstance(value, dict):
             events.append(Unknown(data or b""))
             return
-        self._answer.add(value.get("type") or name, value, events)
+        self._answer.add(a_text(value.get("type")) or name, value, events)
 
 
 def decode_unary(body: bytes, ids: IdMaker, quirks: Quirks = NO_QUIRKS) -> list[Event]:
@@ -142,7 +143,7 @@ class Answer:
         if handler is not None:
             handler(self, event, events)
         elif kind in ("response.completed", "response.incomplete", "response.failed"):
-            self.finish(event.get("response") or {}, events)
+            self.finish(an_object(event.get("response")), events)
         elif kind == "error" or (not kind and event.get("error") is not None):
             self._fail(event, events)
         elif kind.startswith("response.") or kind in ("keepalive", "ping"):
@@ -180,8 +181,8 @@ class Answer:
         }
         events.append(
             Start(
-                _text(response.get("id")),
-                _text(response.get("model")),
+                a_text(response.get("id")),
+                a_text(response.get("model")),
                 int(created) if isinstance(created, (int, float)) else None,
                 extra=Opaque(NAME, kept),
             )
@@ -190,19 +191,19 @@ class Answer:
     def finish(self, response: Object, events: list[Event]) -> None:
         """The terminal event: what is missing of the items, usage, the reason."""
         self._start(response, events)
-        status = _text(response.get("status")) or "completed"
+        status = a_text(response.get("status")) or "completed"
         if status == "failed" and response.get("error"):
             self._report(response, events)
             self._fail(response, events)
             return
         # Some give one id to several items, so an id only counts if it is known from the stream.
         known = dict(self._known)
-        for index, item in enumerate(response.get("output") or ()):
+        for index, item in enumerate(listed(response.get("output"))):
             if isinstance(item, dict):
                 at = self._items.get(index) or known.get(str(item.get("call_id") or item.get("id")))
                 self._complete(at or self._items.setdefault(index, _Item()), item, events)
         details = response.get("incomplete_details")
-        cause = _text(details.get("reason")) if isinstance(details, dict) else None
+        cause = a_text(details.get("reason")) if isinstance(details, dict) else None
         reason = StopReason.TOOL_USE if self._calls else StopReason.STOP
         if status == "incomplete":
             reason = INCOMPLETE.get(cause or "", StopReason.OTHER)
@@ -262,13 +263,10 @@ class Answer:
         self._note(item, raw)
         kind = str(raw.get("type"))
         if kind == "message":
-            if not any(
-                isinstance(part, dict) and (part.get("text") or part.get("refusal"))
-                for part in raw.get("content") or ()
-            ):
+            if not any(part.get("text") or part.get("refusal") for part in objects(raw.get("content"))):
                 block, _ = self._block(item, "opaque", 0)
                 events.append(OpaqueBlock(Opaque(NAME, raw, "message"), block))
-            for index, part in enumerate(raw.get("content") or ()):
+            for index, part in enumerate(listed(raw.get("content"))):
                 if isinstance(part, dict):
                     self._content(item, index, part, raw, events)
         elif kind == "reasoning":
@@ -286,11 +284,11 @@ class Answer:
             self._rest(item, "refusal", index, part.get("refusal"), events)
             return
         self._rest(item, "text", index, part.get("text"), events)
-        notes = part.get("annotations") or []
+        notes = listed(part.get("annotations"))
         for note in notes[item.notes.get(index, 0) :]:
             self._annotate(item, index, note, events)
-        if part.get("logprobs") and not item.said.get(("logprobs", index)):
-            events.append(Logprobs({"content": part["logprobs"], "refusal": None}))
+        if (tokens := objects(part.get("logprobs"))) and not item.said.get(("logprobs", index)):
+            events.append(Logprobs({"content": tokens, "refusal": None}))
 
     def _rest(self, item: _Item, part: str, index: int, whole: Json, events: list[Event]) -> None:
         """What of a part's whole text has not come in deltas."""
@@ -326,10 +324,10 @@ class Answer:
     def _reasoning(self, item: _Item, raw: Object, events: list[Event]) -> None:
         item.kept = item.kept or _marks(raw)
         for key in ("summary", "content"):
-            for index, part in enumerate(raw.get(key) or ()):
+            for index, part in enumerate(listed(raw.get(key))):
                 if isinstance(part, dict):
                     self._rest(item, key, index, part.get("text"), events)
-        sealed = _text(raw.get("encrypted_content"))
+        sealed = a_text(raw.get("encrypted_content"))
         if sealed:
             block, new = self._block(item, "reasoning", 0)
             kept = _marks(raw) | ({"content": []} if raw.get("content") == [] else {})
@@ -345,8 +343,8 @@ class Answer:
         self._calls += 1
         block, _ = self._block(item, "call", 0)
         kind = str(raw.get("type"))
-        name = _text(raw.get("name")) or ""
-        namespace = _text(raw.get("namespace"))
+        name = a_text(raw.get("name")) or ""
+        namespace = a_text(raw.get("namespace"))
         kept = {
             key: value
             for key, value in raw.items()
@@ -354,7 +352,7 @@ class Answer:
         }
         if namespace:
             kept["name"] = name
-        call_id = _text(raw.get("call_id")) or _text(raw.get("id")) or self._ids("call_")
+        call_id = a_text(raw.get("call_id")) or a_text(raw.get("id")) or self._ids("call_")
         extra = Opaque(NAME, kept) if kept else None
         events.append(
             ToolOpen(
@@ -373,9 +371,9 @@ class Answer:
                 Opaque(NAME, note, "annotations"),
                 block,
                 0,
-                _text(note.get("url")),
-                _text(note.get("title")) or _text(note.get("filename")),
-                _text(note.get("quote")),
+                a_text(note.get("url")),
+                a_text(note.get("title")) or a_text(note.get("filename")),
+                a_text(note.get("quote")),
                 start if isinstance(start, int) else None,
                 end if isinstance(end, int) else None,
             )
@@ -385,17 +383,17 @@ class Answer:
 
     def text_delta(self, event: Object, events: list[Event]) -> None:
         item = self._item(event)
-        index = event.get("content_index") or 0
+        index = an_index(event.get("content_index"))
         self._say(item, "text", index, str(event.get("delta") or ""), events)
-        if event.get("logprobs"):
+        if tokens := objects(event.get("logprobs")):
             item.said["logprobs", index] = 1
-            events.append(Logprobs({"content": event["logprobs"], "refusal": None}))
+            events.append(Logprobs({"content": tokens, "refusal": None}))
 
     def refusal_delta(self, event: Object, events: list[Event]) -> None:
         self._say(
             self._item(event),
             "refusal",
-            event.get("content_index") or 0,
+            an_index(event.get("content_index")),
             str(event.get("delta") or ""),
             events,
         )
@@ -404,7 +402,7 @@ class Answer:
         self._say(
             self._item(event),
             "summary",
-            event.get("summary_index") or 0,
+            an_index(event.get("summary_index")),
             str(event.get("delta") or ""),
             events,
         )
@@ -413,7 +411,7 @@ class Answer:
         self._say(
             self._item(event),
             "content",
-            event.get("content_index") or 0,
+            an_index(event.get("content_index")),
             str(event.get("delta") or ""),
             events,
         )
@@ -424,7 +422,9 @@ class Answer:
             self._say(item, "call", 0, str(event.get("delta") or ""), events)
 
     def annotation_added(self, event: Object, events: list[Event]) -> None:
-        self._annotate(self._item(event), event.get("content_index") or 0, event.get("annotation"), events)
+        self._annotate(
+            self._item(event), an_index(event.get("content_index")), event.get("annotation"), events
+        )
 
     def silent(self, event: Object, events: list[Event]) -> None:
         """Says nothing that the deltas and the done item do not."""
@@ -461,7 +461,3 @@ _HANDLERS: Mapping[str, Callable[[Answer, Object, list[Event]], None]] = {
 def _marks(raw: Object) -> Object:
     """What an item has beside its content: its id, its phase …"""
     return {key: value for key, value in raw.items() if key not in CONTENT and value is not None}
-
-
-def _text(value: Json) -> str | None:
-    return value if isinstance(value, str) and value else None

@@ -214,7 +214,8 @@ def read_content(value: Json, path: str) -> Part:
     kind = a_text(required(part.get("type"), f"{path}.type"), f"{path}.type")
     if kind in ("input_text", "output_text", "text", "summary_text"):
         text = Text(a_text(required(part.get("text"), f"{path}.text"), f"{path}.text"))
-        text.citations = [Opaque(NAME, note, "annotations") for note in part.get("annotations") or []]
+        notes = a_list(part.get("annotations") or [], f"{path}.annotations")
+        text.citations = [Opaque(NAME, note, "annotations") for note in notes]
         if part.get("prompt_cache_breakpoint") is not None:
             text.cache = {"type": "ephemeral"}
         return text
