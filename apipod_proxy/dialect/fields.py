@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from apipod_proxy.dialect import lenient
 from apipod_proxy.errors import BadRequest
 
 Json = Any
@@ -24,7 +25,7 @@ NAMES: dict[type, str] = {
 def parse(body: bytes) -> Object:
     """The object that a request body holds."""
     try:
-        value = orjson.loads(body)
+        value = lenient.loads(body)
     except orjson.JSONDecodeError as exc:
         raise BadRequest(
             f"The body is no valid JSON: {exc.msg} (line {exc.lineno}, column {exc.colno})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from apipod_proxy.dialect import Aim, Encoded, custom_tools, json_schema
+from apipod_proxy.dialect import Aim, Encoded, custom_tools, json_schema, lenient
 from apipod_proxy.dialect.fields import (
     Object,
     a_list,
@@ -279,7 +279,7 @@ def encode_request(call: Call, aim: Aim) -> Encoded:
     for knob in quirks.drop & body.keys():
         del body[knob]
         writer.dropped.add(knob)
-    return Encoded(orjson.dumps(body), tuple(writer.dropped))
+    return Encoded(lenient.dumps(body), tuple(writer.dropped))
 
 
 def _merge_extra(body: Object, config: Object, payload: Object) -> None:

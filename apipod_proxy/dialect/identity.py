@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from apipod_proxy.dialect import Quirks
+from apipod_proxy.dialect.lenient import mended
 from apipod_proxy.dialect.members import DECODER, Members, Span, dumps, duplicates, edited, is_compact, spans
 from apipod_proxy.dialect.vocabulary import Json
 from apipod_proxy.errors import BadRequest
@@ -273,6 +274,10 @@ def read_request(
     except UnicodeDecodeError as exc:
         raise BadRequest(f"The body is no valid UTF-8 (byte {exc.start})") from exc
     except msgspec.DecodeError as exc:
+        whole = mended(body) if b"\\u" in body else body
+        if whole != body:
+            # Half characters in some text are no reason to refuse it; the client's own bytes are what goes up.
+            return read_request(dialect, whole, model=model, stream=stream, counting=counting)
         raise BadRequest(f"The body is no valid JSON: {exc}") from exc
     except RecursionError as exc:
         raise BadRequest("The body is nested too deeply") from exc

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import orjson
-
-from apipod_proxy.dialect import Aim, Encoded
+from apipod_proxy.dialect import Aim, Encoded, lenient
 from apipod_proxy.dialect.fields import (
     Object,
     a_list,
@@ -279,7 +277,7 @@ def encode_request(call: Call, aim: Aim) -> Encoded:
     for knob in aim.quirks.drop & body.keys():
         del body[knob]
         writer.dropped.add(knob)
-    return Encoded(orjson.dumps(body), tuple(writer.dropped))
+    return Encoded(lenient.dumps(body), tuple(writer.dropped))
 
 
 def thinks(aim: Aim) -> bool:

@@ -245,3 +245,12 @@ def test_hints_look_at_types_and_not_at_words() -> None:
     responses = read_request("openai_responses", compact({"model": "a", "input": [output]}))
     assert responses.hints().images
     assert not any(read_request("openai_responses", compact({"model": "a"})).hints())
+
+
+def test_half_a_character_goes_up_as_it_came() -> None:
+    for blank in (b"", b" "):
+        body = b'{"model":%b"a","messages":[{"role":"user","content":"cut \\ud83d"}]}' % blank
+        top = read_request("openai_chat", body)
+        assert rewrite(body, top, {"model": "b"}) == body.replace(b'"a"', b'"b"')
+    with pytest.raises(BadRequest):
+        read_request("openai_chat", b'{"model":"a","messages":[{"content":"\\u00"}]}')

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import orjson
 
-from apipod_proxy.dialect import custom_tools, media_types
+from apipod_proxy.dialect import custom_tools, lenient, media_types
 from apipod_proxy.dialect.anthropic.names import NAME
 from apipod_proxy.dialect.fields import (
     Object,
@@ -162,7 +162,7 @@ def _tool_use(block: Object, path: str) -> Part:
     call = ToolCall(
         a_text(required(block.get("id"), f"{path}.id"), f"{path}.id"),
         a_text(required(block.get("name"), f"{path}.name"), f"{path}.name"),
-        orjson.dumps({} if given is None else an_object(given, f"{path}.input")).decode(),
+        lenient.dumps({} if given is None else an_object(given, f"{path}.input")).decode(),
         cache=_cache(block, path),
     )
     if block.get("caller") is not None:

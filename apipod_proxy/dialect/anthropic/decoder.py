@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from apipod_proxy.dialect import NO_QUIRKS, IdMaker, ProtocolError, Quirks, Truncated
+from apipod_proxy.dialect import NO_QUIRKS, IdMaker, ProtocolError, Quirks, Truncated, lenient
 from apipod_proxy.dialect.anthropic.names import NAME, REASONS
 from apipod_proxy.dialect.provider_errors import failure_of
 from apipod_proxy.dialect.sse import FrameReader
@@ -98,7 +98,7 @@ class Decoder:
             events.append(Unknown(b""))
             return
         try:
-            event = orjson.loads(text)
+            event = lenient.loads(text)
         except orjson.JSONDecodeError:
             if text.strip() and text != b"[DONE]":
                 events.append(Unknown(text))
@@ -303,7 +303,7 @@ _READERS: dict[str, Callable[[Decoder, Object, list[Event]], None]] = {
 def decode_unary(body: bytes, ids: IdMaker, quirks: Quirks = NO_QUIRKS) -> list[Event]:
     """The events of a whole answer. An error in the guise of an answer is a ``Failure``."""
     try:
-        message = orjson.loads(body)
+        message = lenient.loads(body)
     except orjson.JSONDecodeError as exc:
         raise ProtocolError("the answer is no JSON") from exc
     if not isinstance(message, dict):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import orjson
-
-from apipod_proxy.dialect import Aim, Encoded, custom_tools
+from apipod_proxy.dialect import Aim, Encoded, custom_tools, lenient
 from apipod_proxy.dialect.anthropic import thinking
 from apipod_proxy.dialect.anthropic.messages import MessagesWriter, read_messages
 from apipod_proxy.dialect.anthropic.names import DEFAULT_MAX_TOKENS, NAME, fixed_sampling
@@ -187,7 +185,7 @@ def encode_request(call: Call, aim: Aim) -> Encoded:
     for knob in sorted(aim.quirks.drop & body.keys()):
         del body[knob]
         dropped.add(knob)
-    return Encoded(orjson.dumps(body), tuple(dropped))
+    return Encoded(lenient.dumps(body), tuple(dropped))
 
 
 def _refuse(call: Call) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from apipod_proxy.dialect import NO_QUIRKS, IdMaker, ProtocolError, Quirks, Truncated
+from apipod_proxy.dialect import NO_QUIRKS, IdMaker, ProtocolError, Quirks, Truncated, lenient
 from apipod_proxy.dialect.openai_chat.messages import LEGACY, google_signature
 from apipod_proxy.dialect.openai_chat.names import FORMATS, NAME, REASONS
 from apipod_proxy.dialect.openai_chat.think_marks import ThinkMarks
@@ -149,7 +149,7 @@ class Decoder:
             self.close(events)
             return
         try:
-            chunk = orjson.loads(text)
+            chunk = lenient.loads(text)
         except orjson.JSONDecodeError:
             if text.strip():
                 events.append(Unknown(text))
@@ -494,7 +494,7 @@ def _whole(value: Json) -> int | None:
 def decode_unary(body: bytes, ids: IdMaker, quirks: Quirks = NO_QUIRKS) -> list[Event]:
     """The events of a whole answer. An error in the guise of an answer is a ``Failure``."""
     try:
-        value = orjson.loads(body)
+        value = lenient.loads(body)
     except orjson.JSONDecodeError as exc:
         raise ProtocolError("the answer is no JSON") from exc
     if not isinstance(value, dict):

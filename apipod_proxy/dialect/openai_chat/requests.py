@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import orjson
-
-from apipod_proxy.dialect import Aim, Encoded, custom_tools
+from apipod_proxy.dialect import Aim, Encoded, custom_tools, lenient
 from apipod_proxy.dialect.dropped import Dropped
 from apipod_proxy.dialect.fields import (
     Object,
@@ -298,7 +296,7 @@ def encode_request(call: Call, aim: Aim) -> Encoded:
     for knob in sorted(aim.quirks.drop & body.keys()):
         del body[knob]
         dropped.add(knob)
-    return Encoded(orjson.dumps(body), tuple(dropped))
+    return Encoded(lenient.dumps(body), tuple(dropped))
 
 
 def _write_limits(call: Call, aim: Aim, body: Object, dropped: Dropped) -> None:
