@@ -97,7 +97,10 @@ def read_url(text: str, trusted: frozenset[str] = frozenset()) -> Url:
         raise Unfetchable("The URL has no valid host.")
     port = int(place[2]) if place[2] else (443 if scheme == "https" else 80)
     host, literal = _host(place[1])
-    target = quote(target, safe="/?%:@!$&'()*+,;=-._~[]")
+    try:
+        target = quote(target, safe="/?%:@!$&'()*+,;=-._~[]")
+    except UnicodeEncodeError as exc:
+        raise Unfetchable("The URL holds characters that must be percent-encoded.") from exc
     url = Url(scheme, host, port, target if target.startswith("/") else f"/{target}", literal)
     if url.origin not in trusted:
         _check(url)
@@ -112,6 +115,12 @@ def follow(url: Url, location: str, trusted: frozenset[str] = frozenset()) -> Ur
         return read_url(urljoin(str(url), location), trusted)
     except ValueError as exc:
         raise Unfetchable("It redirects to what is no URL.") from exc
+
+
+def same_site(url: Url, target: Url) -> bool:
+    """Whether what was sent to ``url`` may be sent to ``target``: the same origin, or the same host by its usual port and now encrypted."""
+    upgraded = (url.scheme, url.port, target.scheme, target.port) == ("http", 80, "https", 443)
+    return url.origin == target.origin or (url.host == target.host and upgraded)
 
 
 def is_public(address: str) -> bool:

@@ -2,7 +2,7 @@
 
 The host is resolved once; if any of its addresses is not public the fetch is refused, and only the addresses that were judged are dialled.
 Every redirect is judged anew. No proxy of the environment, no cookies, no credentials but those that the client gave for this very URL, and
-these stay with its origin. This is off the path of completions, so aiohttp's client serves.
+these stay with its host. This is off the path of completions, so aiohttp's client serves.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from apipod_proxy.upstream.dns import Lookup, system_lookup
-from apipod_proxy.upstream.hosts import Unfetchable, Url, follow, is_public, not_public, read_url
+from apipod_proxy.upstream.hosts import Unfetchable, Url, follow, is_public, not_public, read_url, same_site
 from apipod_proxy.upstream.sniff import sniff
 
 MEGABYTE: Final = 1024 * 1024
@@ -106,7 +106,7 @@ class MediaFetcher:
         self._cache = MediaCache(clock)
 
     async def fetch(self, text: str, headers: Mapping[str, str] | None = None) -> Fetched:
-        """The file behind a URL; ``headers`` go to its own origin alone. Raises Unfetchable."""
+        """The file behind a URL; ``headers`` go to its own host alone. Raises Unfetchable."""
         if not headers:
             kept = self._cache.get(text)
             if kept is not None:
@@ -128,7 +128,7 @@ class MediaFetcher:
             if isinstance(answer, Fetched):
                 return answer
             target = follow(url, answer, self._trusted)
-            if target.origin != url.origin:
+            if not same_site(url, target):
                 headers = {}
             url = target
         raise Unfetchable(f"It redirects more than {MOST_REDIRECTS} times.")

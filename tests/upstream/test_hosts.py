@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apipod_proxy.upstream.hosts import Unfetchable, follow, is_public, read_url
+from apipod_proxy.upstream.hosts import Unfetchable, follow, is_public, read_url, same_site
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,21 @@ def test_redirects_are_judged_as_urls_are(location: str, leads: str | None) -> N
 
 
 @pytest.mark.parametrize(
+    ("url", "target", "same"),
+    [
+        ("http://a.org/b", "http://a.org/c", True),
+        ("http://a.org/", "https://a.org/", True),
+        ("https://a.org/", "http://a.org/", False),
+        ("http://a.org:8080/", "https://a.org/", False),
+        ("http://a.org/", "https://b.org/", False),
+        ("https://a.org/", "https://a.org:8443/", False),
+    ],
+)
+def test_credentials_go_no_further_than_their_site(url: str, target: str, same: bool) -> None:
+    assert same_site(read_url(url), read_url(target)) == same
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "http://" + "a" * 64 + ".org/",
@@ -67,6 +82,7 @@ def test_redirects_are_judged_as_urls_are(location: str, leads: str | None) -> N
         "http://-a.org/",
         "http://pics.org:99999/",
         "http://\udcff.org/",
+        "http://pics.org/\udcff",
         "http:///a",
         "pics.org/a",
         "",

@@ -166,9 +166,10 @@ async def test_no_hostile_url_reaches_the_local_network(canary: Canary, form: st
 
 
 async def test_the_canary_sings(canary: Canary) -> None:
-    origin = f"http://127.0.0.1:{canary.port}"
-    assert (await fetcher(trusted=frozenset({origin})).fetch(f"{origin}/")).data == b"secret"
-    assert canary.visits == 1
+    for host in ("127.0.0.1", "[::1]", "pics.org"):
+        origin = f"http://{host}:{canary.port}"
+        assert (await fetcher(trusted=frozenset({origin})).fetch(f"{origin}/")).data == b"secret"
+    assert canary.visits == 3
 
 
 @pytest.mark.parametrize(
