@@ -223,7 +223,10 @@ class Gateway:
                         parts.health.skipped(candidate)
                         room.settle(lease, None, sent=False)
                         continue
-                    failed = await self.attempt(ask, candidate, lease)
+                    if plan.hedge:
+                        failed, candidate = await hedged(self, ask, candidate, lease, taken_from(left))
+                    else:
+                        failed = await self.attempt(ask, candidate, lease)
                     if failed is None:
                         return
                     if self.may_repeat(failed, candidate, turn):
@@ -405,6 +408,12 @@ def wants(x: Exchange, plan: Plan) -> tuple[Needs, int | None]:
     if not several or not hints.assistant:
         return needs, None
     return needs, int.from_bytes(blake2b(top.beginning(), digest_size=8).digest(), "little")
+
+
+def taken_from(left: list[Candidate]) -> Iterator[Candidate]:
+    """The candidates of ``left``, each taken out of it when it is drawn."""
+    while left:
+        yield left.pop(0)
 
 
 def pair_of(candidate: Candidate) -> Pair:

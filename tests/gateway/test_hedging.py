@@ -195,6 +195,16 @@ async def test_extra_requests_stay_within_their_share(serve: Serve, upstream: Up
     assert 1 <= extra <= asked * MOST_EXTRA
 
 
+async def test_a_route_whose_requests_may_wait_can_hedge_too(serve: Serve, upstream: Upstreams) -> None:
+    slow, fast = await upstream(LATE[True]), await upstream(GOOD[True])
+    rig = await serve(catalog(slow, fast, route={"hedge": True, "max_wait": 5}))
+    await known(rig)
+    answer, body = await rig.ask(chat(True))
+    assert texts(body) == "Hello"
+    assert answer.headers["x-apipod-model"] == "m1"
+    assert [attempt["outcome"] for attempt in (await rig.row())["attempts"]] == ["outrun", "ok"]
+
+
 async def test_without_a_second_candidate_the_first_is_waited_for(serve: Serve, upstream: Upstreams) -> None:
     slow = await upstream([Do.REQUEST, 0.2, *answers()[1:]])
     rig = await serve(catalog(slow, route={"hedge": True}))
