@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from itertools import count
+from itertools import count, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -51,7 +51,7 @@ def through(lens: IdentityLens | TranslatingLens, pieces: list[bytes]) -> bytes:
 
 def pieces_of(data: bytes, cuts: list[int]) -> list[bytes]:
     places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(places)]
 
 
 @settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "1000")), deadline=None)
