@@ -90,7 +90,7 @@ TESTED_ELSEWHERE = {
     "edge/surface.py": "tests/serve, with hostile clients, and tests/gateway",
     "stream/outlet.py": "tests/gateway/test_streams.py and test_cancellation.py",
     "stream/pump.py": "tests/gateway/test_streams.py and test_cancellation.py",
-    "upstream/providers": "tests/upstream/providers has a table of fakes, one for each type",
+    "upstream/providers/": "tests/upstream/providers has a table of fakes, one for each type",
     "upstream/wire.py": "tests/upstream/providers, which looks at every byte of a request's head",
     "__main__.py": "two lines; test_cli starts the program through it",
     "catalog/model.py": "plain data types, used in every test of the catalog",
