@@ -313,7 +313,7 @@ def _write_tools(call: Call, body: Object, writer: ContentsWriter, raw_schemas: 
         elif tool.hosted.dialect == NAME:
             tools.append(tool.hosted.payload)
         else:
-            writer.dropped.add(tool.hosted.what or tool.name)
+            writer.dropped.add(tool.hosted.what.removeprefix("$.") or tool.name)
     if tools:
         body["tools"] = tools
     _write_choice(call, body, writer, {tool["name"] for tool in declared})

@@ -106,7 +106,8 @@ def decode_request(body: bytes, *, model: str | None = None, stream: bool | None
 def _rest(source: Object) -> list[Opaque]:
     """The fields that only this dialect knows."""
     rest = [
-        Opaque(NAME, {key: value}, key)
+        # What only asks for more to be told, and is told to clients of this dialect anyway, is no loss elsewhere.
+        Opaque(NAME, {key: value}, "" if key == "include" and value in ([SEALED], [LOGPROBS], []) else key)
         for key, value in source.items()
         if key not in READ and key not in PINNED
     ]
@@ -298,7 +299,7 @@ def _write_tools(call: Call, writer: ItemsWriter) -> list[Object]:
             if tool.hosted.dialect == NAME:
                 written.append(tool.hosted.payload)
             else:
-                writer.dropped.add(tool.hosted.what or tool.name)
+                writer.dropped.add(tool.hosted.what.removeprefix("$.") or tool.name)
             continue
         out = tool_object(tool, call.dialect != NAME)
         kept = tool.extra.payload if tool.extra and tool.extra.dialect == NAME else {}

@@ -394,3 +394,13 @@ def test_log_probabilities_are_asked_for() -> None:
 
 def test_a_given_mode_overrules_the_body() -> None:
     assert not decode_request(json.dumps(RICH).encode(), stream=False).stream
+
+
+@pytest.mark.parametrize(
+    ("include", "named"),
+    [(["reasoning.encrypted_content"], []), (["web_search_call.action.sources"], ["include"])],
+)
+def test_what_is_told_anyway_is_no_loss_elsewhere(include: list[str], named: list[str]) -> None:
+    call = read(include=include)
+    assert [extra.what for extra in call.extra if extra.what] == named
+    assert write(call)["include"] == include
