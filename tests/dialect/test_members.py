@@ -28,7 +28,7 @@ def written(pairs: list[tuple[str, Any]], style: tuple[str, str], ascii_only: bo
     return ("{" + style[0].join(dump(name) + style[1] + dump(value) for name, value in pairs) + "}").encode()
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(pairs=st.lists(st.tuples(NAMES, VALUES), max_size=6), style=STYLES, ascii_only=st.booleans())
 def test_every_member_is_found_where_it_stands(
     pairs: list[tuple[str, Any]], style: tuple[str, str], ascii_only: bool
@@ -43,7 +43,7 @@ def test_every_member_is_found_where_it_stands(
     assert duplicates(found) == {name for name in names if names.count(name) > 1}
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(
     pairs=st.lists(st.tuples(NAMES, VALUES), max_size=6, unique_by=lambda pair: pair[0]),
     style=STYLES,
