@@ -14,6 +14,7 @@ from apipod_proxy.dialect import (
     Dialect,
     IdMaker,
     ProtocolError,
+    Tongue,
     identity,
     members,
     signatures,
@@ -52,7 +53,7 @@ class Asking:
     def __init__(
         self,
         upstream: Upstream,
-        dialects: Mapping[str, Dialect],
+        dialects: Mapping[str, Dialect | Tongue],
         new_id: IdMaker,
         loop: asyncio.AbstractEventLoop,
     ) -> None:

@@ -141,3 +141,13 @@ class Dialect(NamedTuple):
     """The frame that keeps an idle stream open; empty where clients cannot take one."""
     done: bytes
     """What closes a whole stream, where the provider left it out (``data: [DONE]``); else empty."""
+
+
+class Tongue(NamedTuple):
+    """A row for a language that only providers speak: the halves of ``Dialect`` that face them."""
+
+    name: str
+    encode_request: Callable[[Call, Aim], Encoded]
+    decoder: Callable[..., Decoder]
+    decode_unary: Callable[..., list[Event]]
+    decode_error: Callable[[int, Mapping[str, str], bytes], UpstreamStatus]
