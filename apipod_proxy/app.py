@@ -25,8 +25,9 @@ from apipod_proxy.booking import Booking
 from apipod_proxy.catalog.loader import CatalogWatcher
 from apipod_proxy.catalog.model import Account, Candidate, Provider, Snapshot
 from apipod_proxy.commands.keys import makers
+from apipod_proxy.conversations import Conversations
 from apipod_proxy.counting import Counting
-from apipod_proxy.dialect.table import DIALECTS
+from apipod_proxy.dialect.table import DIALECTS, SPOKEN
 from apipod_proxy.edge.body import BodyReader
 from apipod_proxy.edge.cors import Cors
 from apipod_proxy.edge.counting import TokenCounts
@@ -44,6 +45,7 @@ from apipod_proxy.edge.render import ANTHROPIC, GEMINI, OPENAI, RESPONSES, Rende
 from apipod_proxy.edge.routes import GEMINI_PREFIXES, Hot, add_routes, keep_expecting
 from apipod_proxy.edge.server import DEFAULT_BOUNDS, Front, Handle, Handler, dispatcher, listening_sockets
 from apipod_proxy.edge.siblings import Siblings
+from apipod_proxy.edge.stored import StoredResponses
 from apipod_proxy.edge.surface import Completions, GeminiCompletions, Hall
 from apipod_proxy.edge.workers import Seat
 from apipod_proxy.errors import StoreError
@@ -65,6 +67,7 @@ from apipod_proxy.route.router import Router
 from apipod_proxy.serving import Serving
 from apipod_proxy.settings import Settings
 from apipod_proxy.store import Store
+from apipod_proxy.store.responses import ResponseTable
 from apipod_proxy.store.upkeep import Upkeep
 from apipod_proxy.upstream.endpoint import Endpoint
 from apipod_proxy.upstream.media import MediaFetcher
@@ -213,7 +216,7 @@ class Server:
         self.media = MediaFetcher(
             f"apipod-proxy/{__version__}", time.monotonic, trusted=self.launch.trusted_media
         )
-        tools = (upstream, DIALECTS, lambda prefix: f"{prefix}{secrets.token_hex(12)}", loop)
+        tools = (upstream, SPOKEN, lambda prefix: f"{prefix}{secrets.token_hex(12)}", loop)
         parts = Parts(
             Asking(*tools),
             self.limits,
@@ -227,6 +230,10 @@ class Server:
         )
         self.gateway = Gateway(parts, serving, loop)
         self.operations = OperationGateway(self.gateway, OperationAsking(*tools))
+        self.conversations = Conversations(
+            self.gateway, ResponseTable(self.store), self.settings.responses_ttl_hours, time.time
+        )
+        self._stack.push_async_callback(self.conversations.close)
         self.counting = Counting(upstream, DIALECTS, lambda: self.gateway.serving, self.upstream_health)
         self.health.complain(self._upstream_trouble)
         self.prober = Prober(self.gateway, DIALECTS[OPENAI], Budget(PROBES, PROBE_SECONDS))
@@ -287,7 +294,9 @@ class Server:
             "/v1/chat/completions": chat.handle,
             "/chat/completions": chat.handle,
             "/v1/messages": Completions(hall, DIALECTS[ANTHROPIC]).handle,
-            "/v1/responses": Completions(hall, DIALECTS[RESPONSES]).handle,
+            "/v1/responses": Completions(
+                hall._replace(gateway=self.conversations), DIALECTS[RESPONSES]
+            ).handle,
         }
         others = hall._replace(gateway=self.operations)
         by_path |= operation_handles(others, DIALECTS)
@@ -305,7 +314,10 @@ class Server:
             get[path] = models.list
         for path in ("/v1/models/{id:.+}", "/v1beta/models/{id:.+}", "/models/{id:.+}"):
             get[path] = models.one
+        stored = StoredResponses(self._principal, self.conversations.read, self.conversations.delete)
+        get["/v1/responses/{id}"] = stored.one
         add_routes(app, hot, get, self._counts())
+        app.router.add_delete("/v1/responses/{id}", stored.forget)
         app.router.add_routes(self._admin().routes(expect_handler=keep_expecting))
 
     def _counts(self) -> dict[str, Handler]:

@@ -262,6 +262,13 @@ SETTINGS: tuple[Setting, ...] = (
         _seconds(zero=True),
     ),
     Setting(
+        "RESPONSES_TTL_HOURS",
+        "responses_ttl_hours",
+        "24",
+        "How long responses that may be gone on from are kept in the database, where the provider keeps none; 0: not at all",
+        _whole(0, 8760),
+    ),
+    Setting(
         "TRUSTED_PROXIES",
         "trusted_proxies",
         "",
@@ -317,6 +324,7 @@ class Settings:
     ping_seconds: float = 15.0
     drain_seconds: float = 0.0
     shutdown_grace_seconds: float = 60.0
+    responses_ttl_hours: int = 24
     trusted_proxies: tuple[IPNetwork, ...] = ()
     cors_origins: tuple[str, ...] = ()
     log_level: str = "INFO"

@@ -38,7 +38,7 @@ _EMPTIED = (
         "provider_accounts",
         "providers",
     ),
-    *("usage_logs", "usage_totals", "limit_levels", "apipod_locks", "apipod_state"),
+    *("usage_logs", "usage_totals", "limit_levels", "stored_responses", "apipod_locks", "apipod_state"),
 )
 EMPTY = "; ".join(
     (

@@ -1,4 +1,4 @@
-"""What has to be done to a database now and then: usage is summed up by the hour, so that totals stay quick to read."""
+"""What has to be done to a database now and then: usage is summed up by the hour, so that totals stay quick to read; old responses go."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 
 from apipod_proxy.errors import StoreError
 from apipod_proxy.store.base import Store, now_ms
+from apipod_proxy.store.responses import ResponseTable
 
 logger = logging.getLogger("apipod_proxy.store")
 
@@ -40,6 +41,7 @@ class Upkeep:
         if not await self._store.take_lock(LOCK, self._owner, now, int(self._every * 900)):
             return False
         await self._store.sum_usage(now - SETTLED_MS)
+        await ResponseTable(self._store).delete_expired(now)
         return True
 
     async def _run(self) -> None:
@@ -48,5 +50,5 @@ class Upkeep:
             try:
                 await self.run_once(now_ms())
             except StoreError as exc:
-                # Totals are right without it, only slower.
-                logger.debug("usage could not be summed up", extra={"error": exc.problem})
+                # Totals are right without it, only slower, and what has expired is found by nobody.
+                logger.debug("upkeep failed", extra={"error": exc.problem})

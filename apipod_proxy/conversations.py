@@ -1,0 +1,251 @@
+"""Responses that the gateway keeps itself, for clients that go on from them where the provider speaks another dialect."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import NamedTuple
+
+import orjson
+
+from apipod_proxy.dialect import AnswerInfo, Dialect
+from apipod_proxy.dialect.identity import read_request
+from apipod_proxy.dialect.openai_responses_encoder import Encoder
+from apipod_proxy.dialect.openai_responses_items import NAME
+from apipod_proxy.dialect.openai_responses_memory import (
+    continued,
+    kept,
+    not_found,
+    previous_id,
+    wants_keeping,
+)
+from apipod_proxy.dialect.vocabulary import Call, End, Event, Json
+from apipod_proxy.edge.answer import Answer
+from apipod_proxy.errors import StoreError
+from apipod_proxy.exchange import Exchange
+from apipod_proxy.gateway import Gateway
+from apipod_proxy.serving import Serving
+from apipod_proxy.store.responses import ResponseTable, StoredResponse
+
+log = logging.getLogger("apipod_proxy.conversations")
+
+OWN_IDS = "resp_req_"
+"""What the ids begin with that the gateway gives; providers give other ones."""
+
+SECOND_LOOK = 0.2
+"""Seconds. A process beside this one may have answered a moment ago, and still be writing."""
+
+MOST_WAITING = 64 * 1024 * 1024
+"""Bytes of requests whose responses wait to be written. Past it, as with a database that is away, no more are taken."""
+
+BATCH = 50
+TRIES = 3
+TRY_AGAIN_SECONDS = 1.0
+CLOSE_SECONDS = 5.0
+
+
+class Turn(NamedTuple):
+    """One finished response that is not in the database yet. ``body`` is the request as it came."""
+
+    id: str
+    owner: str
+    previous: str | None
+    created_at: int
+    expires_at: int
+    body: bytes
+    response: dict[str, Json]
+
+    def items(self) -> bytes:
+        """What this turn adds to its conversation, as a JSON array."""
+        return kept(self.body, self.response.get("output") or [])
+
+    def row(self) -> StoredResponse:
+        return StoredResponse(
+            *self[:5], items=self.items().decode(), response=orjson.dumps(self.response).decode()
+        )
+
+
+class KeepingEncoder(Encoder):
+    """Hands over the finished response before its end is sent: a client may go on from it at once."""
+
+    def __init__(self, info: AnswerInfo, keep: Callable[[dict[str, Json]], None]) -> None:
+        super().__init__(info)
+        self._keep = keep
+
+    def send(self, event: Event) -> bytes:
+        sent = super().send(event)
+        if type(event) is End:
+            self._keep(self.final)
+        return sent
+
+    def fold(self, events: Sequence[Event]) -> bytes:
+        body = super().fold(events)
+        if self.final:
+            self._keep(self.final)
+        return body
+
+
+class Conversations:
+    """Stands before the gateway for ``/v1/responses``. ``hours``: how long responses are kept, 0 for not at all.
+
+    ``clock`` gives epoch seconds. A response belongs to the user who asked for it.
+    """
+
+    def __init__(
+        self, gateway: Gateway, table: ResponseTable, hours: int, clock: Callable[[], float]
+    ) -> None:
+        self._gateway = gateway
+        self._table = table
+        self._keep_ms = hours * 3_600_000
+        self._clock = clock
+        self._waiting: dict[str, Turn] = {}
+        self._bytes = 0
+        self._writer: asyncio.Task[None] | None = None
+
+    @property
+    def serving(self) -> Serving:
+        return self._gateway.serving
+
+    async def complete(self, x: Exchange, client: Answer) -> None:
+        """As ``Gateway.complete``; the request goes on from what is kept, and what is answered is kept."""
+        previous = previous_id(x.body)
+        if previous is None and not self._keep_ms:
+            await self._gateway.complete(x, client)
+            return
+        asked = x.body
+        own = await self._go_on(x, previous) if previous is not None else True
+        # What the provider keeps by its own id is not the gateway's to keep.
+        keeps = own and self._keep_ms > 0 and wants_keeping(asked)
+        x.dialect = self._row(x, asked, previous, keeps)
+        await self._gateway.complete(x, client)
+
+    async def _go_on(self, x: Exchange, previous: str) -> bool:
+        """Put the conversation into the request. False where only its provider knows it; raises where nobody can."""
+        assert x.principal is not None
+        conversation = None
+        if previous.startswith(OWN_IDS) and self._keep_ms:
+            conversation = await self._conversation(previous, x.principal.user.id)
+        if conversation is not None:
+            x.body = continued(x.body, conversation)
+            x.top = read_request(NAME, x.body)
+            return True
+        asking = self._gateway.parts.asking
+        plan = self._gateway.way(x).plan
+        if not any(NAME in asking.type_of(pair.candidate).surfaces for pair in plan.pairs):
+            raise not_found(previous)
+        return False
+
+    async def _conversation(self, response_id: str, owner: str) -> bytes | None:
+        """The items up to this response as a JSON array; None where it is not kept."""
+        for wait in (SECOND_LOOK, 0.0):
+            turns: list[bytes] = []
+            following: str | None = response_id
+            while following is not None and following in self._waiting:
+                turn = self._waiting[following]
+                if turn.owner != owner:
+                    return None
+                turns.insert(0, turn.items())
+                following = turn.previous
+            if following is None:
+                return joined(turns)
+            found = await self._table.conversation(following, owner, self._now())
+            if found is not None:
+                return joined([*(items.encode() for items in found), *turns])
+            if wait:
+                await asyncio.sleep(wait)
+        return None
+
+    def _row(self, x: Exchange, asked: bytes, previous: str | None, keeps: bool) -> Dialect:
+        """The dialect of this one exchange: its answers say what was asked for, and are kept."""
+        row = x.dialect
+        decode = row.decode_request
+
+        def decode_request(body: bytes, *, model: str | None = None, stream: bool | None = None) -> Call:
+            call: Call = decode(body, model=model, stream=stream)
+            if keeps:
+                # It is kept here; the provider is not asked to.
+                call.store = None
+            return call
+
+        def encoder(info: AnswerInfo) -> Encoder:
+            if info.call is not None:
+                call = replace(info.call, store=keeps, previous_response_id=previous)
+                info = info._replace(call=call)
+            return KeepingEncoder(info, keep) if keeps else Encoder(info)
+
+        def keep(response: dict[str, Json]) -> None:
+            self._keep(x, asked, previous, response)
+
+        return row._replace(decode_request=decode_request, encoder=encoder)
+
+    def _keep(self, x: Exchange, asked: bytes, previous: str | None, response: dict[str, Json]) -> None:
+        """Remember a finished response and have it written."""
+        assert x.principal is not None
+        response_id = str(response["id"])
+        if not response_id.startswith(OWN_IDS) or response.get("status") == "failed":
+            return
+        if self._bytes + len(asked) > MOST_WAITING:
+            log.warning("A response is not kept: too many wait to be written.", extra={"request_id": x.id})
+            return
+        now = self._now()
+        self._waiting[response_id] = Turn(
+            response_id, x.principal.user.id, previous, now, now + self._keep_ms, asked, response
+        )
+        self._bytes += len(asked)
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.get_running_loop().create_task(self._write(), name="stored-responses")
+
+    async def _write(self) -> None:
+        """Until nothing waits. What cannot be written is given up: the client has its answer."""
+        while self._waiting:
+            batch = list(islice(self._waiting.values(), BATCH))
+            rows = [turn.row() for turn in batch]
+            for left in reversed(range(TRIES)):
+                try:
+                    await self._table.put(rows)
+                    break
+                except StoreError as exc:
+                    if not left:
+                        log.warning(
+                            "Responses are not kept.", extra={"error": exc.problem, "count": len(rows)}
+                        )
+                    else:
+                        await asyncio.sleep(TRY_AGAIN_SECONDS)
+            for turn in batch:
+                # It may have been deleted meanwhile.
+                self._waiting.pop(turn.id, None)
+                self._bytes -= len(turn.body)
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+    # What is kept, by its id
+
+    async def read(self, response_id: str, owner: str) -> bytes | None:
+        """The response as it was given; None where none is kept for this user. Raises StoreError."""
+        waiting = self._waiting.get(response_id)
+        if waiting is not None and waiting.owner == owner:
+            return orjson.dumps(waiting.response)
+        found = await self._table.response(response_id, owner, self._now())
+        return None if found is None else found.encode()
+
+    async def delete(self, response_id: str, owner: str) -> bool:
+        """Whether there was one. Nobody can go on from it, or from those after it, any more. Raises StoreError."""
+        while response_id in self._waiting and self._writer is not None and not self._writer.done():
+            await asyncio.wait((self._writer,))
+        return await self._table.delete(response_id, owner, self._now())
+
+    async def close(self) -> None:
+        """Write what waits."""
+        writer = self._writer
+        if writer is not None and not writer.done():
+            await asyncio.wait((writer,), timeout=CLOSE_SECONDS)
+            writer.cancel()
+
+
+def joined(turns: list[bytes]) -> bytes:
+    """JSON arrays as one."""
+    return b"[" + b",".join(inner for turn in turns if (inner := turn.strip()[1:-1].strip())) + b"]"

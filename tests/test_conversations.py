@@ -1,0 +1,205 @@
+"""Conversations over ``previous_response_id`` with providers that keep none, through the SDK of OpenAI."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import openai
+import orjson
+import pytest
+
+from apipod_proxy.conversations import joined
+from apipod_proxy.simulator import Simulator
+from tests.gateway.conftest import KEY, Rig, Serve, serve
+from tests.serve.conftest import simulator
+
+__all__ = ["serve", "simulator"]
+
+OTHER = "sk-other-user-0123456789"
+TYPES = {"chat": "openai_compatible", "messages": "anthropic", "gemini": "google_ai_studio", "own": "openai"}
+
+
+def catalog(simulator_url: str) -> dict[str, Any]:
+    return {
+        "providers": {
+            name: {"type": kind, "base_url": simulator_url, "api_key": f"up-{name}"}
+            for name, kind in TYPES.items()
+        },
+        "subscriptions": {
+            "s": {"routes": {f"{name}/*": {"targets": [{"provider": name}]} for name in TYPES}}
+        },
+        "users": {
+            "ann": {"subscription": "s", "keys": [{"key": KEY, "name": "a"}]},
+            "bob": {"subscription": "s", "keys": [{"key": OTHER, "name": "b"}]},
+        },
+    }
+
+
+Sdk = Callable[..., openai.AsyncOpenAI]
+
+
+@pytest.fixture
+async def sdk() -> AsyncIterator[Sdk]:
+    async with AsyncExitStack() as stack:
+        made: list[openai.AsyncOpenAI] = []
+
+        def make(rig: Rig, key: str = KEY) -> openai.AsyncOpenAI:
+            made.append(openai.AsyncOpenAI(base_url=f"{rig.url}/v1", api_key=key, max_retries=0))
+            stack.push_async_callback(made[-1].close)
+            return made[-1]
+
+        yield make
+
+
+async def respond(client: openai.AsyncOpenAI, stream: bool, **asked: Any) -> Any:
+    """The whole response, either way."""
+    if not stream:
+        return await client.responses.create(**asked)
+    async with await client.responses.create(stream=True, **asked) as events:
+        last = [event async for event in events][-1]
+    assert last.type == "response.completed"
+    return last.response
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("name", ["chat", "messages", "gemini"])
+async def test_three_turns_reach_the_provider_as_one_conversation(
+    serve: Serve, simulator: Simulator, sdk: Sdk, name: str, stream: bool
+) -> None:
+    client = sdk(await serve(catalog(simulator.url)))
+    model = f"{name}/m"
+    said = []
+    previous = openai.omit
+    for text in ("first question", "second question", "third question"):
+        answer = await respond(client, stream, model=model, input=text, previous_response_id=previous)
+        said.append(answer.output_text)
+        assert answer.model_extra["store"] is True
+        assert answer.previous_response_id == (None if previous is openai.omit else previous)
+        previous = answer.id
+    last = simulator.requests[-1].body
+    text = orjson.dumps(last).decode()
+    for question in ("first question", "second question", "third question"):
+        assert text.count(question) >= 1
+    assert "previous_response_id" not in text
+    turns = last["contents"] if name == "gemini" else last["messages"]
+    assert len(turns) == 5
+    assert all(said)
+
+
+async def turn(client: openai.AsyncOpenAI, **asked: Any) -> Any:
+    return await client.responses.create(**{"model": "chat/m", "input": "hi", **asked})
+
+
+async def test_tool_results_go_on_from_a_call(serve: Serve, simulator: Simulator, sdk: Sdk) -> None:
+    client = sdk(await serve(catalog(simulator.url)))
+    tool = {
+        "type": "function",
+        "name": "look",
+        "parameters": {"type": "object", "properties": {}},
+        "strict": False,
+    }
+    first = await turn(client, model="messages/m+tools=1", tools=[tool], input="use look")
+    call = next(item for item in first.output if item.type == "function_call")
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "42"}
+    await turn(client, model="messages/m", tools=[tool], input=[result], previous_response_id=first.id)
+    messages = simulator.requests[-1].body["messages"]
+    assert [message["role"] for message in messages] == ["user", "assistant", "user"]
+    assert messages[2]["content"][0]["tool_use_id"] == call.call_id
+
+
+def on_postgresql(url: str, schema: str) -> dict[str, str]:
+    return {"DATABASE_URL": url, "DATABASE_SCHEMA": schema, "ENCRYPTION_KEY": "A" * 43}
+
+
+@pytest.mark.parametrize("driver", ["sqlite", "postgresql"])
+async def test_a_response_can_be_read_and_deleted_by_its_owner(
+    driver: str, postgres_url: str, postgres_schema: str, serve: Serve, simulator: Simulator, sdk: Sdk
+) -> None:
+    environ = on_postgresql(postgres_url, postgres_schema) if driver == "postgresql" else {}
+    rig = await serve(catalog(simulator.url), **environ)
+    ann, bob = sdk(rig), sdk(rig, OTHER)
+    made = await turn(ann)
+    await rig.server.conversations.close()
+    found = await ann.responses.retrieve(made.id)
+    assert (found.id, found.output_text, found.status) == (made.id, made.output_text, "completed")
+    with pytest.raises(openai.NotFoundError):
+        await bob.responses.retrieve(made.id)
+    with pytest.raises(openai.NotFoundError):
+        await bob.responses.delete(made.id)
+    with pytest.raises(openai.BadRequestError):
+        await turn(bob, previous_response_id=made.id)
+    following = await turn(ann, previous_response_id=made.id)
+    await ann.responses.delete(following.id)
+    await ann.responses.delete(made.id)
+    with pytest.raises(openai.NotFoundError):
+        await ann.responses.retrieve(made.id)
+    with pytest.raises(openai.NotFoundError):
+        await ann.responses.delete(made.id)
+
+
+async def test_what_nobody_keeps_is_refused_as_the_api_refuses_it(
+    serve: Serve, simulator: Simulator, sdk: Sdk
+) -> None:
+    client = sdk(await serve(catalog(simulator.url)))
+    for unknown in ("resp_req_unknown", "resp_of_a_provider"):
+        with pytest.raises(openai.BadRequestError) as caught:
+            await turn(client, previous_response_id=unknown)
+        assert caught.value.code == "previous_response_not_found"
+        assert caught.value.param == "previous_response_id"
+    assert not simulator.requests
+
+
+async def test_a_client_may_forbid_to_keep(serve: Serve, simulator: Simulator, sdk: Sdk) -> None:
+    client = sdk(await serve(catalog(simulator.url)))
+    made = await turn(client, store=False)
+    assert made.model_extra["store"] is False
+    with pytest.raises(openai.NotFoundError):
+        await client.responses.retrieve(made.id)
+
+
+async def test_nothing_is_kept_where_that_is_turned_off(serve: Serve, simulator: Simulator, sdk: Sdk) -> None:
+    client = sdk(await serve(catalog(simulator.url), RESPONSES_TTL_HOURS="0"))
+    made = await turn(client)
+    assert made.model_extra["store"] is False
+    with pytest.raises(openai.NotFoundError):
+        await client.responses.retrieve(made.id)
+    with pytest.raises(openai.BadRequestError):
+        await turn(client, previous_response_id=made.id)
+
+
+async def test_a_provider_of_the_same_dialect_keeps_its_own(
+    serve: Serve, simulator: Simulator, sdk: Sdk
+) -> None:
+    client = sdk(await serve(catalog(simulator.url)))
+    made = await turn(client, model="own/m")
+    following = await turn(client, model="own/m", previous_response_id=made.id, input="more")
+    assert following.status == "completed"
+    asked = simulator.requests[-1].body
+    assert (asked["previous_response_id"], asked["input"]) == (made.id, "more")
+    # What the gateway kept, it can take there as well.
+    kept = await turn(client, input="kept here")
+    await turn(client, model="own/m", previous_response_id=kept.id)
+    asked = simulator.requests[-1].body
+    assert "previous_response_id" not in asked
+    assert "kept here" in orjson.dumps(asked["input"]).decode()
+
+
+async def test_another_process_goes_on_at_once(
+    postgres_url: str, postgres_schema: str, serve: Serve, simulator: Simulator, sdk: Sdk
+) -> None:
+    environ = on_postgresql(postgres_url, postgres_schema)
+    one, other = [sdk(await serve(catalog(simulator.url), **environ)) for _ in range(2)]
+    previous = (await turn(one, input="turn 0")).id
+    for number, client in enumerate((other, one, other), 1):
+        previous = (await turn(client, input=f"turn {number}", previous_response_id=previous)).id
+    assert len(simulator.requests[-1].body["messages"]) == 7
+
+
+@pytest.mark.parametrize(
+    ("turns", "expected"),
+    [([], b"[]"), ([b"[]", b"[1, 2]", b"[3]"], b"[1, 2,3]"), ([b"[ ]", b"[1]"], b"[1]")],
+)
+def test_arrays_are_joined(turns: list[bytes], expected: bytes) -> None:
+    assert joined(turns) == expected
