@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import orjson
-
 from apipod_proxy.dialect import Aim, Encoded, custom_tools, json_schema, lenient
 from apipod_proxy.dialect.fields import (
     Object,
@@ -477,41 +475,3 @@ def thinking_config(reasoning: Reasoning, model: str, thinks: bool | None = None
     elif config or reasoning.enabled or reasoning.adaptive:
         config["includeThoughts"] = True
     return config
-
-
-def decode_count_request(body: bytes, *, model: str) -> Call:
-    """A call from the body of ``countTokens``: bare ``contents``, or a whole ``generateContentRequest``."""
-    source = camel_keys(parse(body), "$")
-    inner = source.get("generateContentRequest")
-    if inner is None:
-        return decode_request(body, model=model, stream=False)
-    return decode_request(
-        orjson.dumps(an_object(inner, "$.generateContentRequest")), model=model, stream=False
-    )
-
-
-def encode_count(tokens: int) -> bytes:
-    """The answer of ``countTokens``."""
-    return orjson.dumps(
-        {"totalTokens": tokens, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": tokens}]}
-    )
-
-
-def decode_count(body: bytes) -> int | None:
-    """The tokens that an upstream's ``countTokens`` reports."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    total = value.get("totalTokens") if isinstance(value, dict) else None
-    return total if isinstance(total, int) else None
-
-
-__all__ = [
-    "decode_count",
-    "decode_count_request",
-    "decode_request",
-    "encode_count",
-    "encode_request",
-    "thinking_config",
-]

@@ -8,10 +8,7 @@ import pytest
 from apipod_proxy.dialect import Aim, Quirks
 from apipod_proxy.dialect.gemini_requests import (
     BUDGETS,
-    decode_count,
-    decode_count_request,
     decode_request,
-    encode_count,
     encode_request,
     thinking_config,
 )
@@ -482,25 +479,3 @@ def test_a_conversation_of_another_dialect_crosses_whole() -> None:
             ],
         ),
     ]
-
-
-# Counting
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"contents": HI},
-        {"generateContentRequest": {"model": "models/m", "contents": HI}},
-        {"generate_content_request": {"contents": HI}},
-    ],
-)
-def test_a_count_is_asked_in_two_forms(body: dict[str, Any]) -> None:
-    call = decode_count_request(json.dumps(body).encode(), model="m")
-    assert (call.model, call.messages) == ("m", [Message(Role.USER, [Text("hi")])])
-
-
-def test_counts_are_written_and_read() -> None:
-    assert decode_count(encode_count(12)) == 12
-    assert decode_count(b"{}") is None
-    assert decode_count(b"x") is None
