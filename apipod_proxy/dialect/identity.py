@@ -25,7 +25,9 @@ class Anything(Struct, gc=False):
 
 
 Objects = Annotated[list[Anything], Meta(min_length=1)]
-Name = Annotated[str, Meta(min_length=1)]
+Name = Annotated[str, Meta(min_length=1, max_length=512)]
+Count = int | float | None
+"""Some write whole numbers as 100.0."""
 
 
 class StreamOptions(Struct, gc=False):
@@ -39,9 +41,9 @@ class ChatTop(Struct, gc=False):
     messages: Objects
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    n: int | None = None
+    max_tokens: Count = None
+    max_completion_tokens: Count = None
+    n: Count = None
 
 
 class MessagesTop(Struct, gc=False):
@@ -49,7 +51,7 @@ class MessagesTop(Struct, gc=False):
 
     model: Name
     messages: Objects
-    max_tokens: int
+    max_tokens: int | float
     stream: bool | None = None
 
 
@@ -66,20 +68,20 @@ class ResponsesTop(Struct, gc=False):
     model: Name
     input: str | list[Anything] | None = None
     stream: bool | None = None
-    max_output_tokens: int | None = None
+    max_output_tokens: Count = None
     previous_response_id: str | None = None
 
 
 class GenerationConfig(
     Struct, gc=False, rename={"max_output_tokens": "maxOutputTokens", "candidate_count": "candidateCount"}
 ):
-    max_output_tokens: int | None = None
-    candidate_count: int | None = None
+    max_output_tokens: Count = None
+    candidate_count: Count = None
 
 
 class SnakeGenerationConfig(Struct, gc=False):
-    max_output_tokens: int | None = None
-    candidate_count: int | None = None
+    max_output_tokens: Count = None
+    candidate_count: Count = None
 
 
 class GeminiTop(Struct, gc=False, rename={"camel": "generationConfig", "snake": "generation_config"}):
@@ -103,6 +105,10 @@ _READ = {
     "anthropic:count": frozenset(CountTop.__struct_fields__),
     "openai_responses": frozenset(ResponsesTop.__struct_fields__),
     "gemini": frozenset(("contents", "generationConfig", "generation_config", "model")),
+}
+_LIMITS: Mapping[type, str] = {
+    GeminiTop: "generationConfig.maxOutputTokens",
+    ResponsesTop: "max_output_tokens",
 }
 _CONVERSATION = {"gemini": "contents", "openai_responses": "input"}
 _MISSING = re.compile(r"Object missing required field `(.+)`")
@@ -295,7 +301,7 @@ def _fill(result: TopLevel, top: Any, stream: bool) -> None:
     if kind is ChatTop:
         result.stream = top.stream is True
         result.include_usage = top.stream_options is not None and top.stream_options.include_usage is True
-        result.choices = top.n or 1
+        result.choices = whole(top.n, "$.n") or 1
         asked = top.max_completion_tokens
         asked = top.max_tokens if asked is None else asked
     elif kind is MessagesTop:
@@ -310,11 +316,23 @@ def _fill(result: TopLevel, top: Any, stream: bool) -> None:
         if top.camel is not None and top.snake is not None:
             raise BadRequest("This member is given twice, in two spellings", "$.generationConfig")
         asked = None if config is None else config.max_output_tokens
-        result.choices = (config is not None and config.candidate_count) or 1
+        result.choices = (
+            config is not None and whole(config.candidate_count, "$.generationConfig.candidateCount")
+        ) or 1
     else:
         asked = None
+    limit = whole(asked, f"$.{_LIMITS.get(kind, 'max_tokens')}")
     # Some clients send -1 for "as many as you like".
-    result.max_tokens = asked if asked is not None and asked > 0 else None
+    result.max_tokens = limit if limit is not None and limit > 0 else None
+
+
+def whole(value: int | float | None, path: str) -> int | None:
+    """A number of something; BadRequest where it is a fraction."""
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise BadRequest("Expected a whole number", path)
+        return int(value)
+    return value
 
 
 def invalid(text: str) -> BadRequest:

@@ -254,3 +254,14 @@ def test_half_a_character_goes_up_as_it_came() -> None:
         assert rewrite(body, top, {"model": "b"}) == body.replace(b'"a"', b'"b"')
     with pytest.raises(BadRequest):
         read_request("openai_chat", b'{"model":"a","messages":[{"content":"\\u00"}]}')
+
+
+def test_whole_numbers_may_be_written_as_fractions() -> None:
+    _, top = chat(max_tokens=100.0, n=2.0)
+    assert (top.max_tokens, top.choices) == (100, 2)
+    with pytest.raises(BadRequest) as caught:
+        chat(max_tokens=1.5)
+    assert caught.value.path == "$.max_tokens"
+    with pytest.raises(BadRequest) as caught:
+        chat(model="x" * 513)
+    assert caught.value.path == "$.model"

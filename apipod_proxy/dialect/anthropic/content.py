@@ -239,6 +239,9 @@ def _source(media: Media, own: bool, path: str) -> Object:
 
 def _bytes_source(media: Media, own: bool, path: str) -> Object:
     kind = media.media_type or media_types.guess(media.name, media.kind) or "application/octet-stream"
+    if kind == "image/jpg" and not own:
+        # A common misspelling, which the API refuses.
+        kind = "image/jpeg"
     if media.kind == "image" or own or kind == "application/pdf":
         return {"type": "base64", "media_type": kind, "data": media.data}
     if kind.startswith(_TEXT_TYPES):

@@ -161,6 +161,7 @@ def test_media_become_the_block_that_holds_them() -> None:
         "media_type": "image/png",
         "data": "QQ==",
     }
+    assert source(Media("image", "image/jpg", data="QQ=="))["media_type"] == "image/jpeg"
     assert source(Media("image", url="http://x")) == {"type": "url", "url": "http://x"}
     assert source(Media("image", file_id="f"), own=True) == {"type": "file", "file_id": "f"}
     assert source(Media("document", text="body")) == {
