@@ -100,6 +100,7 @@ def catalog(simulator_url: str, key: str, found: Mapping[str, dict[str, str]]) -
         for name in providers
         for alias in ALIASES.get(name, (name,))
     }
+    routes |= {name: {"targets": [{"model": name}]} for name in SIMULATED}
     if "antigravity" in found:
         models |= {name: {"provider": "antigravity"} for name in ANTIGRAVITY_MODELS}
         routes |= {name: {"targets": [{"model": name}]} for name in ANTIGRAVITY_MODELS}

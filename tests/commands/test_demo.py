@@ -28,7 +28,8 @@ def test_keys_of_the_environment_add_their_providers() -> None:
     found = providers_in({"OPENAI_API_KEY": "a", "GEMINI_API_KEY": "b", "GROQ_API_KEY": ""})
     assert set(found) == {"openai", "google_ai_studio"}
     routes = catalog("http://sim", "apk_x", found)["subscriptions"]["demo"]["routes"]
-    assert set(routes) == {"simulator/*", "openai/*", "google_ai_studio/*", "gemini/*", "*"}
+    stars = {name for name in routes if name.endswith("*")}
+    assert stars == {"simulator/*", "openai/*", "google_ai_studio/*", "gemini/*", "*"}
     assert found["openai"] == {"type": "openai", "api_key": "${OPENAI_API_KEY}"}
 
 
