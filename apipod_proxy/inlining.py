@@ -57,16 +57,21 @@ class Inliner:
         self._fetch = fetch
         self._type_of = type_of
         self._seconds = seconds
+        self._loads: dict[tuple[str, str], bool] = {}
 
     def wants(self, x: Exchange, candidate: Candidate) -> bool:
         """Whether the request may hold what ``candidate`` cannot load. Cheap, and wrong in one direction only."""
-        kind = self._type_of(candidate)
         name = x.dialect.name
-        spoken = kind.speaks(name)
-        if spoken is None:
-            return False
-        loads = spoken == name and kind.surfaces[spoken].quirks.fetches_urls
+        key = (name, candidate.provider.type)
+        loads = self._loads.get(key)
+        if loads is None:
+            loads = self._loads[key] = self._loads_urls(name, self._type_of(candidate))
         return may_hold_links(name, x.body, loads=loads)
+
+    def _loads_urls(self, name: str, kind: ProviderType) -> bool:
+        """Whether the client's URLs may go to this kind of provider as they are."""
+        spoken = kind.speaks(name)
+        return spoken is None or (spoken == name and kind.surfaces[spoken].quirks.fetches_urls)
 
     async def inline(self, x: Exchange, candidate: Candidate) -> None:
         """Put the files that ``candidate`` cannot load into ``x.body``. Raises BadRequest with the path of the part that fails."""
