@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from apipod_proxy.attempt import Asking
 from apipod_proxy.catalog.model import Candidate, Strategy
@@ -70,6 +70,9 @@ HINT_BITS = (
 """In the order of ``identity.Hints``."""
 
 
+Result = TypeVar("Result")
+
+
 class Budget(Protocol):
     """How many repeats may still be made now."""
 
@@ -125,6 +128,7 @@ class Gateway:
         self._outputs: dict[str, Outputs] = {}
         self.hedges = Hedges()
         self._running: set[StreamPump | WholePump] = set()
+        self._patience: set[asyncio.Timeout] = set()
         self._stopping = False
         self._limit_lines = LimitLines(parts.clock)
 
@@ -195,7 +199,7 @@ class Gateway:
                     again = [*(again or ()), asked]
             if again is None:
                 break
-            await asyncio.sleep(pause(again[0].provider.retries, turn, parts.random))
+            await self._patiently(asyncio.sleep(pause(again[0].provider.retries, turn, parts.random)))
             candidates = self.repeats(again)
         raise last_word(failed, room, ask.way.plan)
 
@@ -214,7 +218,9 @@ class Gateway:
                 while left:
                     halves = [serving.seat(candidate).half for candidate in left]
                     max_wait = max(0.0, until - self.loop.time())
-                    taken = await room.wait(halves, line=line, key=principal.key.id, max_wait=max_wait)
+                    taken = await self._patiently(
+                        room.wait(halves, line=line, key=principal.key.id, max_wait=max_wait)
+                    )
                     if taken is None:
                         break
                     candidate, lease = left.pop(taken[0]), taken[1]
@@ -233,12 +239,24 @@ class Gateway:
                         again.append(candidate)
                 if not again:
                     break
-                await asyncio.sleep(pause(again[0].provider.retries, turn, parts.random))
+                await self._patiently(asyncio.sleep(pause(again[0].provider.retries, turn, parts.random)))
                 left += self.repeats(again)
         finally:
             for candidate in left:
                 parts.health.skipped(candidate)
         raise last_word(failed, room, plan)
+
+    async def _patiently(self, waiting: Awaitable[Result]) -> Result:
+        """What ``waiting`` gives; ShuttingDown where the grace of a shutdown ends before."""
+        patience = asyncio.timeout(0.0 if self._stopping else None)
+        self._patience.add(patience)
+        try:
+            async with patience:
+                return await waiting
+        except TimeoutError as exc:
+            raise ShuttingDown from exc
+        finally:
+            self._patience.discard(patience)
 
     def may_repeat(self, failed: ProxyError, candidate: Candidate, turn: int) -> bool:
         """Whether ``candidate`` may be asked once more after its attempt ``turn``. Raises ``failed`` where nobody else is to be asked."""
@@ -375,6 +393,8 @@ class Gateway:
         self._stopping = True
         for pump in tuple(self._running):
             pump.give_up(ShuttingDown())
+        for patience in self._patience:
+            patience.reschedule(self.loop.time())
 
 
 def last_word(failed: ProxyError | None, room: Room, plan: Plan) -> ProxyError:
