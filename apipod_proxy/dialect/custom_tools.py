@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 
+from apipod_proxy.dialect import lenient
 from apipod_proxy.dialect.vocabulary import Json, Tool
 
 INPUT = "input"
@@ -42,7 +43,7 @@ def to_arguments(text: str) -> str:
 def from_arguments(arguments: str) -> str:
     """The free text in such arguments; what is no such object is the text itself."""
     try:
-        value = orjson.loads(arguments)
+        value = lenient.loads(arguments.encode("utf-8", "surrogatepass"))
     except orjson.JSONDecodeError:
         return arguments
     if isinstance(value, dict) and isinstance(value.get(INPUT), str):

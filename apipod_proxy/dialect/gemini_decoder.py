@@ -17,6 +17,7 @@ from apipod_proxy.dialect import (
     ProtocolError,
     Quirks,
     Truncated,
+    lenient,
     provider_errors,
     usage,
 )
@@ -173,7 +174,7 @@ class Decoder:
                 events.append(Unknown(b""))
             return
         try:
-            value = orjson.loads(text)
+            value = lenient.loads(text)
         except orjson.JSONDecodeError:
             lines = text.split(b"\n")
             if len(lines) == 1:
@@ -192,7 +193,7 @@ class Decoder:
 def decode_unary(body: bytes, ids: IdMaker, quirks: Quirks = NO_QUIRKS) -> list[Event]:
     """The events of a whole answer (or of all chunks of a stream in one array); raises ProtocolError."""
     try:
-        value = orjson.loads(body)
+        value = lenient.loads(body)
     except orjson.JSONDecodeError as exc:
         raise Truncated(f"the answer is no JSON: {exc.msg}") from exc
     answer = Answer(ids, unary=True)
@@ -371,7 +372,7 @@ def _thought(state: _Candidate, choice: int, text: str, signature: str | None, e
 
 def _close_call(state: _Candidate, choice: int, events: list[Event]) -> None:
     if state.open_call is not None:
-        events.append(ToolArgs(orjson.dumps(state.open_call.args).decode(), state.open_call.block, choice))
+        events.append(ToolArgs(lenient.dumps(state.open_call.args).decode(), state.open_call.block, choice))
         state.open_call = None
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from apipod_proxy.dialect import AnswerInfo, custom_tools
+from apipod_proxy.dialect import AnswerInfo, custom_tools, lenient
 from apipod_proxy.dialect.gemini_names import NAME, REASONS, SKIP_VALIDATION, STATUSES, WORDS
 from apipod_proxy.dialect.gemini_parts import REDACTED, arguments_object
 from apipod_proxy.dialect.signatures import CALL, wrap_base64
@@ -86,10 +86,10 @@ class Encoder:
                 state = self._choice(choice)
                 for part in parts:
                     _join(state, part, getattr(event, "block", -1))
-        return orjson.dumps(self._closing())
+        return lenient.dumps(self._closing())
 
     def _frame(self, value: Object) -> bytes:
-        return b"data: " + orjson.dumps(value) + b"\r\n\r\n"
+        return b"data: " + lenient.dumps(value) + b"\r\n\r\n"
 
     def _choice(self, index: int) -> _Choice:
         state = self._choices.get(index)

@@ -20,7 +20,7 @@ from functools import partial
 
 import orjson
 
-from apipod_proxy.dialect import custom_tools, media_types
+from apipod_proxy.dialect import custom_tools, lenient, media_types
 from apipod_proxy.dialect.dropped import Dropped
 from apipod_proxy.dialect.fields import Object, a_list, a_text, an_object, opt_text, required
 from apipod_proxy.dialect.gemini_names import NAME, SKIP_VALIDATION, camel_keys, generation
@@ -127,7 +127,7 @@ class ContentsReader:
         made = ToolCall(
             given or f"call_{place}",
             name,
-            orjson.dumps({} if args is None else an_object(args, f"{path}.args")).decode(),
+            lenient.dumps({} if args is None else an_object(args, f"{path}.args")).decode(),
             signature=signed.signature if signed else None,
             signed_by=(signed.signed_by or NAME) if signed else None,
             extra=None if given else Opaque(NAME, {"id": None}),
@@ -170,7 +170,7 @@ def _read_result(value: Json, result: ToolResult) -> None:
         result.is_error = key == "error"
     result.json = value
     if value is not None and value != {}:
-        result.content = [Text(orjson.dumps(value).decode())]
+        result.content = [Text(lenient.dumps(value).decode())]
 
 
 def _read_text(part: Object, signed: Signed | None, parts: list[Part], path: str) -> None:
@@ -480,7 +480,7 @@ def arguments_object(arguments: str) -> Object:
     if not arguments.strip():
         return {}
     try:
-        value = orjson.loads(arguments)
+        value = lenient.loads(arguments.encode("utf-8", "surrogatepass"))
     except orjson.JSONDecodeError:
         return {"arguments": arguments}
     return value if isinstance(value, dict) else {"arguments": value}

@@ -14,6 +14,7 @@ from apipod_proxy.dialect import (
     ProtocolError,
     Quirks,
     Truncated,
+    lenient,
     provider_errors,
     usage,
 )
@@ -93,7 +94,7 @@ class Decoder:
         if data is not None and data.strip() == b"[DONE]":
             return
         try:
-            value = orjson.loads(data) if data else None
+            value = lenient.loads(data) if data else None
         except orjson.JSONDecodeError:
             value = None
         if not isinstance(value, dict):
@@ -105,7 +106,7 @@ class Decoder:
 def decode_unary(body: bytes, ids: IdMaker, quirks: Quirks = NO_QUIRKS) -> list[Event]:
     """The events of a whole response; raises ProtocolError."""
     try:
-        value = orjson.loads(body)
+        value = lenient.loads(body)
     except orjson.JSONDecodeError as exc:
         raise Truncated(f"the answer is no JSON: {exc.msg}") from exc
     if not isinstance(value, dict):
@@ -149,7 +150,7 @@ class Answer:
         elif kind.startswith("response.") or kind in ("keepalive", "ping"):
             events.append(Heartbeat())
         else:
-            events.append(Unknown(orjson.dumps(event)))
+            events.append(Unknown(lenient.dumps(event)))
 
     def close(self) -> list[Event]:
         """The closing events; raises Truncated where the terminal event is missing."""

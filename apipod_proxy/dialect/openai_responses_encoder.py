@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import orjson
 
-from apipod_proxy.dialect import AnswerInfo
+from apipod_proxy.dialect import AnswerInfo, lenient
 from apipod_proxy.dialect.openai_responses_items import NAME, REDACTED
 from apipod_proxy.dialect.openai_responses_wire import (
     Call,
@@ -105,7 +105,7 @@ class Encoder:
             )
         if not self.final:
             self.end(End())
-        return orjson.dumps(self.final)
+        return lenient.dumps(self.final)
 
     def _take(self, event: Event) -> None:
         if getattr(event, "choice", 0):
@@ -119,7 +119,7 @@ class Encoder:
     def _emit(self, kind: str, fields: Object) -> None:
         if self._muted:
             return
-        data = orjson.dumps({"type": kind, "sequence_number": self._number, **fields})
+        data = lenient.dumps({"type": kind, "sequence_number": self._number, **fields})
         self._number += 1
         self._frames.append(b"event: %b\ndata: %b\n\n" % (kind.encode(), data))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import orjson
+from apipod_proxy.dialect import lenient
 
 Json = Any
 Node = dict[str, Json]
@@ -13,7 +13,7 @@ Node = dict[str, Json]
 
 def text_of(value: Json) -> str:
     """A JSON value as compact text."""
-    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
+    return lenient.dumps(value).decode()
 
 
 def described(schema: Node, notes: list[str]) -> Node:
