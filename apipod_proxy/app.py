@@ -269,7 +269,7 @@ class Server:
         self.front = Front(
             dispatcher(hot.find, server.request_handler),
             server.request_factory,
-            guard.error_answer,
+            guard.refuse,
             lambda error: self.renderer.raw(error, self.new_id()),
         )
         self._stack.callback(self.front.stop_sweeping)

@@ -90,6 +90,14 @@ class Guard:
             answer.force_close()
         return answer
 
+    def refuse(self, request: web.BaseRequest, error: ProxyError) -> web.Response:
+        """The answer to what could not be read as a request, with its line in the log."""
+        answer = self.error_answer(request, error)
+        answer.headers["server"] = SERVER
+        request_id = answer.headers["x-request-id"]
+        self._observe(Seen(request_id, None, "-", "-", answer.status, 0.0, request.remote, error), request)
+        return answer
+
     def _dress(self, request: web.Request, answer: web.StreamResponse, request_id: str) -> None:
         headers = answer.headers
         headers["server"] = SERVER

@@ -123,7 +123,7 @@ async def serve() -> AsyncIterator[Serve]:
         front = Front(
             dispatcher(table.get, server.request_handler),
             server.request_factory,
-            guard.error_answer,
+            guard.refuse,
             lambda error: renderer.raw(error, new_id()),
             bounds,
         )
