@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from apipod_proxy.dialect import AnswerInfo, ProtocolError, custom_tools
+from apipod_proxy.dialect import AnswerInfo, ProtocolError, custom_tools, lenient
 from apipod_proxy.dialect.anthropic.content import tool_id
 from apipod_proxy.dialect.anthropic.errors import failure_body
 from apipod_proxy.dialect.anthropic.names import NAME, WORDS
@@ -387,7 +387,7 @@ class FoldingEncoder(Encoder):
             self.send(event)
         if not ended:
             self.send(End())
-        return _dumps(self._message)
+        return lenient.dumps(self._message)
 
     def _out(self, kind: str, payload: Object) -> bytes:
         message = self._message
