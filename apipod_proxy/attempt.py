@@ -76,7 +76,7 @@ class Asking:
         top = x.top
         assert top is not None
         same = spoken == x.dialect.name
-        if same and not signatures.carries_labels(x.body):
+        if same and not signatures.carries_labels(spoken, x.body):
             body, dropped = identity.for_upstream(x.body, top, candidate.upstream_model, wire.surface.quirks)
             return Prepared(wire, body, True, dropped)
         if x.call is None:

@@ -67,7 +67,8 @@ def needed(found: list[Link], spoken: str, *, spliced: bool, fetches_urls: bool)
 
 def may_hold_links(dialect: str, body: bytes, *, loads: bool) -> bool:
     """A cheap test, which may see what is not there. ``loads``: the provider takes URLs as the client gives them."""
-    if dialect == CHAT and b'_url"' in body and any(f'"{name}"'.encode() in body for name in EXTENSIONS):
+    # Long words are found fast, because a search for them leaps.
+    if dialect == CHAT and (b'"file_url"' in body or b'"audio_url"' in body):
         return True
     return not loads and b"http" in body
 

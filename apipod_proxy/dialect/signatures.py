@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 LABEL = re.compile(r"@([a-z0-9_]{1,32})(?:/([a-z]{1,8}))?:")
@@ -82,9 +83,18 @@ _LABELLED = re.compile(
 )
 
 
-def carries_labels(body: bytes) -> bool:
+# What every request that holds a signature also holds. One search of a long word costs a fifth of one of a short word, because it leaps.
+_MARKS: Mapping[str, tuple[bytes, ...]] = {
+    "openai_chat": (b'ignature"', b'"reasoning.encrypted"'),
+    "anthropic": (b'ignature"', b'"redacted_thinking"'),
+    "gemini": (b'ignature"',),
+    "openai_responses": (b'encrypted_content"', b'ignature"'),
+}
+
+
+def carries_labels(dialect: str, body: bytes) -> bool:
     """Whether a request brings thinking of another dialect's provider, with its label or unsigned: no provider takes it as it stands.
 
-    Asked of every spliced request, so what can hold none is told by three searches in C.
+    Asked of every spliced request.
     """
-    return (b'"@' in body or b'"QG' in body or b'"signature"' in body) and _LABELLED.search(body) is not None
+    return any(mark in body for mark in _MARKS[dialect]) and _LABELLED.search(body) is not None
