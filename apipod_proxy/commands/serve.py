@@ -82,7 +82,7 @@ async def until_stopped(
             drain_seconds=settings.drain_seconds,
             grace_seconds=settings.shutdown_grace_seconds,
         )
-        shutdown.listen(asyncio.get_running_loop())
+        shutdown.listen(asyncio.get_running_loop(), alone=seat is None)
         settle_memory()
         say(server, urls)
         watch = asyncio.create_task(_watch(manager, seat, shutdown), name="watch")

@@ -29,10 +29,16 @@ class Shutdown:
         self._asked = asyncio.Event()
         self._changed = asyncio.Event()
 
-    def listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        """SIGTERM and SIGINT end the process from now on."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.request)
+    def listen(self, loop: asyncio.AbstractEventLoop, *, alone: bool = True) -> None:
+        """SIGTERM and SIGINT end the process from now on; SIGTERM only, where a parent passes it on.
+
+        Ctrl-C reaches every process of a terminal: with the one from its parent a worker would count two, and make haste.
+        """
+        loop.add_signal_handler(signal.SIGTERM, self.request)
+        if alone:
+            loop.add_signal_handler(signal.SIGINT, self.request)
+        else:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def request(self) -> None:
         self._signals += 1

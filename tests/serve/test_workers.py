@@ -12,6 +12,7 @@ import aiohttp
 import orjson
 import pytest
 
+from apipod_proxy.simulator import Simulator
 from tests.serve.conftest import Gateway, Launch, chat, until
 
 
@@ -116,6 +117,23 @@ async def test_the_death_of_the_parent_ends_the_workers(gateway: Gateway) -> Non
     workers = children(gateway.process.pid)
     gateway.signal(signal.SIGKILL)
     await until(lambda: not children_left(workers), 10)
+
+
+async def test_ctrl_c_in_a_terminal_lets_streams_finish(
+    gateway: Gateway, client: aiohttp.ClientSession, simulator: Simulator
+) -> None:
+    assert gateway.process.pid is not None
+
+    async def whole() -> str:
+        body = chat("sim-15-50", stream=True)
+        async with client.post(f"{gateway.base}/v1/chat/completions", json=body) as answer:
+            return await answer.text()
+
+    running = asyncio.create_task(whole())
+    await until(lambda: simulator.stats.open_streams == 1)
+    os.killpg(gateway.process.pid, signal.SIGINT)
+    assert (await running).rstrip().endswith("data: [DONE]")
+    assert await gateway.ended() == 0
 
 
 async def test_workers_without_a_redis_are_refused_in_one_line(launch: Launch) -> None:
