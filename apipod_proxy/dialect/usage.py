@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 
 from apipod_proxy.dialect.vocabulary import Json, Opaque, Usage
 
+_MOST = 2**53
+"""What is larger is no count, and some writers of JSON refuse it."""
 CHAT = "openai_chat"
 MESSAGES = "anthropic"
 GEMINI = "gemini"
@@ -21,7 +23,7 @@ def count(source: Json, *names: str) -> int | None:
     if isinstance(source, dict):
         for name in names:
             value = source.get(name)
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _MOST:
                 return int(value)
     return None
 

@@ -106,7 +106,7 @@ class Decoder:
         if not isinstance(event, dict):
             events.append(Unknown(text))
             return
-        reader = _READERS.get(event.get("type") or name)
+        reader = _READERS.get(_text(event.get("type")) or name)
         if reader is not None:
             reader(self, event, events)
         elif event.get("error"):
@@ -141,22 +141,23 @@ class Decoder:
         self._next += 1
         kind = block.get("type")
         if kind == "text":
-            if block.get("text"):
-                events.append(TextDelta(block["text"], ours))
+            if text := _text(block.get("text")):
+                events.append(TextDelta(text, ours))
             else:
                 self._empty = ours
-            for cite in block.get("citations") or ():
+            cites = block.get("citations")
+            for cite in cites if isinstance(cites, list) else ():
                 events.append(_annotation(cite, ours))
         elif kind == "thinking":
-            if block.get("thinking"):
-                events.append(ThinkingDelta(block["thinking"], ours))
-            if block.get("signature"):
-                events.append(SignatureDelta(block["signature"], NAME, ours))
+            if text := _text(block.get("thinking")):
+                events.append(ThinkingDelta(text, ours))
+            if signature := _text(block.get("signature")):
+                events.append(SignatureDelta(signature, NAME, ours))
         elif kind == "redacted_thinking":
-            events.append(SignatureDelta(block.get("data") or "", NAME, ours, redacted=True))
+            events.append(SignatureDelta(_text(block.get("data")) or "", NAME, ours, redacted=True))
         elif kind == "tool_use":
             self._tool(block, ours, events)
-        else:
+        elif isinstance(kind, str):
             self._opaque[index] = _Opaque(block, ours)
 
     def _tool(self, block: Object, ours: int, events: list[Event]) -> None:
@@ -188,18 +189,18 @@ class Decoder:
         if opaque is not None:
             _grow(opaque, delta)
         elif kind == "text_delta":
-            if delta.get("text"):
+            if text := _text(delta.get("text")):
                 self._empty = -1
-                events.append(TextDelta(delta["text"], ours))
+                events.append(TextDelta(text, ours))
         elif kind == "input_json_delta":
-            if delta.get("partial_json"):
-                events.append(ToolArgs(delta["partial_json"], ours))
+            if text := _text(delta.get("partial_json")):
+                events.append(ToolArgs(text, ours))
         elif kind == "thinking_delta":
-            if delta.get("thinking"):
-                events.append(ThinkingDelta(delta["thinking"], ours))
+            if text := _text(delta.get("thinking")):
+                events.append(ThinkingDelta(text, ours))
         elif kind == "signature_delta":
-            if delta.get("signature"):
-                events.append(SignatureDelta(delta["signature"], NAME, ours))
+            if text := _text(delta.get("signature")):
+                events.append(SignatureDelta(text, NAME, ours))
         elif kind == "citations_delta":
             events.append(_annotation(delta.get("citation"), ours))
 
@@ -208,7 +209,8 @@ class Decoder:
             # A text block without text is still a block.
             events.append(TextDelta("", self._empty))
             self._empty = -1
-        opaque = self._opaque.pop(event.get("index", -1), None) if self._opaque else None
+        index = event.get("index")
+        opaque = self._opaque.pop(index, None) if isinstance(index, int) else None
         if opaque is not None:
             events.append(_whole(opaque))
 
@@ -219,7 +221,7 @@ class Decoder:
             events.append(UsageReport(from_messages(usage)))
         delta = event.get("delta")
         delta = delta if isinstance(delta, dict) else {}
-        word = delta.get("stop_reason")
+        word = _text(delta.get("stop_reason"))
         if not word or self._finished:
             return
         self._finished = True
@@ -252,7 +254,7 @@ class Decoder:
 def _grow(opaque: _Opaque, delta: Object) -> None:
     """A piece of an opaque block: arguments, or more of its text."""
     if delta.get("type") == "input_json_delta":
-        opaque.arguments.append(delta.get("partial_json") or "")
+        opaque.arguments.append(_text(delta.get("partial_json")) or "")
         return
     for name, value in delta.items():
         if name != "type":

@@ -90,7 +90,7 @@ def _write_budget(
     if budget is None:
         if reasoning.effort is None and reasoning.enabled is None:
             return
-        budget = BUDGETS[reasoning.effort or "medium"]
+        budget = BUDGETS.get(reasoning.effort or "", BUDGETS["medium"])
     limit: int = body["max_tokens"]
     if call.max_tokens is None and aim.max_output is None:
         limit = body["max_tokens"] = limit + budget

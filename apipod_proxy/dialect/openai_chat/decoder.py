@@ -227,7 +227,7 @@ class Decoder:
             # Legacy completions; Together says the same twice.
             events.append(TextDelta(text, choice.open("text"), choice.index))
         logprobs = item.get("logprobs")
-        if logprobs:
+        if logprobs and isinstance(logprobs, dict):
             events.append(Logprobs(logprobs, choice.index))
         reason = item.get("finish_reason")
         if reason and not choice.finished:
@@ -303,8 +303,8 @@ class Decoder:
         inner = inner if isinstance(inner, dict) else {}
         name = _text(inner.get("name"))
         given = _text(call.get("id"))
-        key = call.get("index")
-        if key is None:
+        key: object = call.get("index")
+        if not isinstance(key, int):
             tool = _nameless(choice, given, name)
             key = ("nameless", len(choice.tools))
         else:
@@ -396,7 +396,7 @@ def _details(choice: _Choice, details: list[Json], said: str, events: list[Event
         text = detail.get("text") or detail.get("summary") or ""
         signature = _text(detail.get("signature"))
         data = _text(detail.get("data"))
-        signed_by = FORMATS.get(detail.get("format") or "", NAME)
+        signed_by = FORMATS.get(_text(detail.get("format")) or "", NAME)
         extra = Opaque(NAME, {"field": "reasoning", "details": [detail]})
         if text and isinstance(text, str):
             if choice.signed:

@@ -14,6 +14,7 @@ from apipod_proxy.dialect.openai_chat.fold import fold
 from apipod_proxy.dialect.openai_chat.names import NAME
 from apipod_proxy.dialect.openai_chat.wire import (
     annotation,
+    created_at,
     finish_word,
     is_legacy,
     media_delta,
@@ -110,7 +111,7 @@ class Encoder:
         head: Object = {
             "id": start.id or f"chatcmpl-{info.request_id}",
             "object": "chat.completion.chunk",
-            "created": start.created or info.created,
+            "created": created_at(start.created, info.created),
             "model": info.model,
         }
         extra = own(start.extra)

@@ -97,7 +97,7 @@ def fold(events: Sequence[Event], info: AnswerInfo, dropped: Dropped) -> bytes:
     for event in events:
         if isinstance(event, Start):
             body["id"] = event.id or body["id"]
-            body["created"] = event.created or body["created"]
+            body["created"] = wire.created_at(event.created, info.created)
             body |= wire.own(event.extra)
             usage = usage if event.usage is None else usage.merged(event.usage)
         elif isinstance(event, UsageReport):

@@ -25,6 +25,11 @@ def own(extra: Opaque | None) -> Object:
     return extra.payload if extra is not None and extra.dialect == NAME else {}
 
 
+def created_at(given: int | None, now: int) -> int:
+    """The provider's time, where it is one."""
+    return given if given is not None and 0 < given < 2**53 else now
+
+
 def is_legacy(event: ToolOpen) -> bool:
     return "function_call" in own(event.extra)
 
