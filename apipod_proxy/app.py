@@ -63,6 +63,7 @@ from apipod_proxy.preparation import apply_config, base_urls, migrate, open_sett
 from apipod_proxy.probes import Prober
 from apipod_proxy.route.capabilities import BITS
 from apipod_proxy.route.health import Health as UpstreamHealth
+from apipod_proxy.route.index import label_of
 from apipod_proxy.route.router import Router
 from apipod_proxy.serving import Serving
 from apipod_proxy.settings import Settings
@@ -480,7 +481,7 @@ def log_upstream(what: str, candidate: Candidate, detail: str) -> None:
             "change": what,
             "provider": candidate.provider.name,
             "account": candidate.account.name,
-            "model": candidate.model.name,
+            "model": label_of(candidate),
             "detail": detail,
         },
     )

@@ -30,7 +30,7 @@ from apipod_proxy.errors import Kind, MissingCapability, Unsupported, UpstreamBr
 from apipod_proxy.exchange import Exchange
 from apipod_proxy.gateway import DialectFrames, Gateway
 from apipod_proxy.limit.estimate import MEDIA_TOKENS, input_tokens
-from apipod_proxy.route.index import Plan, narrowed
+from apipod_proxy.route.index import Plan, for_operation
 from apipod_proxy.serving import Serving, Way
 from apipod_proxy.stream.lens import IdentityLens, Lens
 from apipod_proxy.stream.outlet import Outlet
@@ -195,8 +195,9 @@ class OperationGateway(Gateway):
         operation = top_of(x).operation
         plan = self._plans.get((way.plan, operation.name))
         if plan is None:
-            plan = narrowed(
+            plan = for_operation(
                 way.plan,
+                operation.name,
                 lambda option: self._asking.way_of(operation, option.pairs[0].candidate) is not None,
             )
             if len(self._plans) >= MAX_PLANS:
@@ -204,7 +205,7 @@ class OperationGateway(Gateway):
             self._plans[way.plan, operation.name] = plan
         if not plan.pairs:
             raise MissingCapability(x.requested_model, operation.word)
-        return Way(plan, way.half, way.lone)
+        return Way(plan, way.half, plan.pairs[0] if way.lone is not None else None)
 
     def _draw(self, x: Exchange, plan: Plan) -> Iterator[Candidate]:
         # What families of models are known to lack is about completions, and so are their context windows.

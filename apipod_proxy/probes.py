@@ -21,6 +21,7 @@ from apipod_proxy.exchange import Exchange
 from apipod_proxy.gateway import Gateway, pair_of
 from apipod_proxy.limit.backend import Half
 from apipod_proxy.room import Room
+from apipod_proxy.route.index import is_for_operation
 from apipod_proxy.trial import Trial
 
 log = logging.getLogger("apipod_proxy.probes")
@@ -77,7 +78,8 @@ class Prober:
     def current(self, candidate: Candidate) -> Candidate | None:
         """``candidate`` as the catalog has it now; None where it is gone or not to be probed."""
         provider = self._providers.get(candidate.provider.name)
-        if provider is None:
+        # Embeddings and the like are not probed: a completion would say nothing of them.
+        if provider is None or is_for_operation(candidate):
             return None
         account = next((one for one in provider.accounts if one.id == candidate.account.id), None)
         model = self._gateway.serving.snapshot.models.get(candidate.model.name, candidate.model)

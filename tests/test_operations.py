@@ -16,7 +16,7 @@ from google.genai import types
 from apipod_proxy.operations import usage_in_events
 from apipod_proxy.simulator import Simulator, start
 from tests.fakes.server import Do, answer, chunked
-from tests.gateway.conftest import KEY, Rig, Serve, Upstreams, serve, upstream
+from tests.gateway.conftest import JSON, KEY, Rig, Serve, Upstreams, serve, upstream, whole
 from tests.gateway.conftest import catalog as routed
 
 __all__ = ["serve", "upstream"]
@@ -233,6 +233,19 @@ async def test_a_provider_that_fails_is_followed_by_the_next(serve: Serve, upstr
     assert told.status == 502
     row = await rig.row()
     assert [one["outcome"] for one in row["attempts"]] == ["status 500"] * 2
+
+
+async def test_a_model_that_has_no_such_operation_keeps_its_health(serve: Serve, upstream: Upstreams) -> None:
+    missing = answer(b"This is no such server", status=500)
+    served = answer(whole(), headers=JSON)
+    only_chat = await upstream([*[Do.REQUEST, missing] * 6, *[Do.REQUEST, served] * 2])
+    rig = await serve(routed(only_chat))
+    for _ in range(6):
+        await rig.ask({"model": "x", "input": "a"}, "/v1/embeddings")
+    assert rig.server.upstream_health.breakers(0)["open"] == 1
+    told, body = await rig.ask({"model": "x", "messages": [{"role": "user", "content": "Hi"}]})
+    assert told.status == 200, body
+    assert rig.server.upstream_health.breakers(0) == {"closed": 1, "open": 1, "half_open": 0}
 
 
 async def test_sound_that_breaks_off_is_cut(serve: Serve, upstream: Upstreams) -> None:

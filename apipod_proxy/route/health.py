@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from apipod_proxy.catalog.model import Account, Breaker, Candidate, Provider
 from apipod_proxy.route.classify import Scope, Verdict
-from apipod_proxy.route.index import Pair, PairKey
+from apipod_proxy.route.index import Pair, PairKey, label_of
 
 # A breaker opens at this share of failures among at least so many results of the window, whatever their order.
 RATE = 0.6
@@ -334,7 +334,7 @@ class Health:
         for state in self._pairs.values():
             if not state.blocked:
                 continue
-            label = f"{state.candidate.model.name} at {_name(state.candidate.account)}"
+            label = f"{label_of(state.candidate)} at {_name(state.candidate.account)}"
             if state.parked_until > now:
                 lines.append(f"{label} is parked: {state.reason}")
             elif state.opened_at is not None:
@@ -448,7 +448,7 @@ class Health:
         row: dict[str, object] = {
             "provider": state.candidate.provider.name,
             "account": state.candidate.account.name,
-            "model": state.candidate.model.name,
+            "model": label_of(state.candidate),
             "state": "parked" if state.parked_until > now else _breaker_word(state, now),
             "consecutive_failures": state.consecutive,
         }

@@ -30,6 +30,9 @@ PairKey = tuple[str, str]
 MAX_STAR_PLANS = 4096
 MAX_NARROWED = 4096
 
+OPERATION_MARK = "\n"
+"""Between the id of a model and an operation; no id holds it."""
+
 
 class Pair(NamedTuple):
     """One candidate with what a draw needs of it. ``seed`` is the account's own 64 bits for rendezvous hashing."""
@@ -344,10 +347,32 @@ def _with_options(plan: Plan, options: list[Option]) -> Plan:
     )
 
 
-def narrowed(plan: Plan, keep: Callable[[Option], bool]) -> Plan:
-    """``plan`` with the options that ``keep`` takes, which may be none."""
-    options = [option for option in plan.options if keep(option)]
-    return plan if len(options) == len(plan.options) else _with_options(plan, options)
+def for_operation(plan: Plan, name: str, serves: Callable[[Option], bool]) -> Plan:
+    """``plan`` for what is no completion: the options that ``serves`` takes, which may be none.
+
+    Its pairs have ids of their own, so that a model which cannot do this keeps its good health for what it can do.
+    """
+    return _with_options(plan, [_of_operation(option, name) for option in plan.options if serves(option)])
+
+
+def _of_operation(option: Option, name: str) -> Option:
+    model = replace(option.model, id=f"{option.model.id}{OPERATION_MARK}{name}")
+    pairs = tuple(
+        pair._replace(candidate=replace(pair.candidate, model=model), key=(pair.key[0], model.id))
+        for pair in option.pairs
+    )
+    return option._replace(model=model, pairs=pairs)
+
+
+def label_of(candidate: Candidate) -> str:
+    """The model's name, with the operation where it is none of completions."""
+    operation = candidate.model.id.partition(OPERATION_MARK)[2]
+    return f"{candidate.model.name} ({operation})" if operation else candidate.model.name
+
+
+def is_for_operation(candidate: Candidate) -> bool:
+    """Whether ``candidate`` stands in a plan of ``for_operation``."""
+    return OPERATION_MARK in candidate.model.id
 
 
 def _listed(name: str, plan: Plan) -> Listed:

@@ -5,7 +5,15 @@ import pytest
 from apipod_proxy.catalog.model import Provider, Snapshot, Strategy
 from apipod_proxy.errors import Forbidden, UnknownModel
 from apipod_proxy.route import index as index_module
-from apipod_proxy.route.index import Dropped, Plan, RouteIndex, allows, seed_of
+from apipod_proxy.route.index import (
+    Dropped,
+    Plan,
+    RouteIndex,
+    allows,
+    for_operation,
+    is_for_operation,
+    seed_of,
+)
 from tests.route.build import account, key, model, pool, provider, route, snapshot, star, target
 
 PROVIDERS = [provider("openai"), provider("openrouter"), pool("pool", 2)]
@@ -275,3 +283,19 @@ def test_an_allowed_entry_may_end_in_a_star() -> None:
 def test_the_seed_of_an_account_is_the_same_in_every_process() -> None:
     assert seed_of("account-1") == 3802948186578174757
     assert seed_of("account-1") != seed_of("account-2")
+
+
+def test_a_plan_for_an_operation_has_ids_of_its_own_and_only_who_serves_it() -> None:
+    plan = index(route("x", target("gpt-4o"), target("sonnet", weight=3))).resolve("pro", "x")
+    other = for_operation(plan, "embeddings", lambda option: option.provider.name == "pool")
+    assert up(other) == ["pool/claude-sonnet-4-5"]
+    assert [list(other.bounds), len(other.pairs)] == [[3], 2]
+    model = other.options[0].model
+    assert model.name == "sonnet"
+    for pair in other.pairs:
+        assert pair.candidate.model is model
+        assert pair.key == (pair.candidate.account.id, model.id)
+        assert is_for_operation(pair.candidate)
+    assert not any(is_for_operation(pair.candidate) for pair in plan.pairs)
+    assert not {pair.key for pair in plan.pairs} & {pair.key for pair in other.pairs}
+    assert not for_operation(plan, "speech", lambda option: False).pairs
