@@ -12,6 +12,7 @@ from apipod_proxy.route.index import (
     allows,
     for_operation,
     is_for_operation,
+    label_of,
     seed_of,
 )
 from tests.route.build import account, key, model, pool, provider, route, snapshot, star, target
@@ -296,6 +297,8 @@ def test_a_plan_for_an_operation_has_ids_of_its_own_and_only_who_serves_it() -> 
         assert pair.candidate.model is model
         assert pair.key == (pair.candidate.account.id, model.id)
         assert is_for_operation(pair.candidate)
+        assert label_of(pair.candidate) == "sonnet (embeddings)"
+    assert label_of(plan.pairs[0].candidate) == "gpt-4o"
     assert not any(is_for_operation(pair.candidate) for pair in plan.pairs)
     assert not {pair.key for pair in plan.pairs} & {pair.key for pair in other.pairs}
     assert not for_operation(plan, "speech", lambda option: False).pairs
