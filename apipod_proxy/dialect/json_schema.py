@@ -537,7 +537,7 @@ def _settled(out: Node) -> Node:
     order = out.pop("propertyOrdering", None)
     properties = out.get("properties")
     if isinstance(order, list) and isinstance(properties, dict):
-        named = [name for name in order if name in properties]
+        named = [name for name in order if isinstance(name, str) and name in properties]
         out["properties"] = {
             name: properties[name] for name in [*named, *(name for name in properties if name not in named)]
         }
