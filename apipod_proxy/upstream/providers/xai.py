@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from apipod_proxy.dialect import Quirks
 from apipod_proxy.upstream.provider import TRACE_HEADERS, ProviderType, Surface
 
 
@@ -14,7 +15,11 @@ TYPE = ProviderType(
     name="xai",
     base_url="https://api.x.ai/v1",
     surfaces={
-        "openai_chat": Surface("/v1/chat/completions"),
+        "openai_chat": Surface(
+            "/v1/chat/completions",
+            # A 400 there for every model that reasons, even where they are 0.
+            quirks=Quirks(drop=frozenset({"presence_penalty", "frequency_penalty"})),
+        ),
         "openai_responses": Surface("/v1/responses"),
         "images": Surface("/v1/images/generations"),
         "completions": Surface("/v1/completions"),

@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+from tests.upstream.providers.checks import ProviderChecks
+
+
+class TestDeepseek(ProviderChecks):
+    name = "deepseek"
