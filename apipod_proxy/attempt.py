@@ -27,6 +27,7 @@ from apipod_proxy.route.capabilities import Ability, ability_of
 from apipod_proxy.stream.lens import IdentityLens, Lens, TranslatingLens
 from apipod_proxy.stream.outlet import Outlet
 from apipod_proxy.stream.pump import Headers, StreamPump, WholePump, failure_error, is_json
+from apipod_proxy.upstream.oauth import Token
 from apipod_proxy.upstream.provider import ProviderType
 from apipod_proxy.upstream.wire import Upstream, Wire
 
@@ -105,7 +106,12 @@ class Asking:
         return AnswerInfo(x.requested_model, x.id, x.started_at // 1000, top.include_usage, x.call)
 
     def send(
-        self, x: Exchange, prepared: Prepared, candidate: Candidate, pump: StreamPump | WholePump
+        self,
+        x: Exchange,
+        prepared: Prepared,
+        candidate: Candidate,
+        pump: StreamPump | WholePump,
+        token: Token | None = None,
     ) -> None:
         """Start the request; what comes back arrives at ``pump``."""
         pump.call = self._upstream.send(
@@ -115,7 +121,16 @@ class Asking:
             pump,
             stream=x.streamed,
             forwarded=x.forwarded,
+            token=token,
         )
+
+    async def authorise(self, candidate: Candidate) -> Token | None:
+        """The token that ``candidate`` takes in place of a key, for the few that do. Raises UpstreamError."""
+        return await self._upstream.authorise(candidate)
+
+    def forget(self, candidate: Candidate, token: Token) -> None:
+        """``token`` was refused."""
+        self._upstream.forget(candidate, token)
 
     def refused(
         self, x: Exchange, prepared: Prepared, candidate: Candidate, pump: StreamPump | WholePump

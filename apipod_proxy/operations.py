@@ -36,6 +36,7 @@ from apipod_proxy.stream.lens import IdentityLens, Lens
 from apipod_proxy.stream.outlet import Outlet
 from apipod_proxy.stream.pump import StreamPump, WholePump, failure_error, is_json
 from apipod_proxy.stream.raw import RawLens, RawOutlet, content_type
+from apipod_proxy.upstream.oauth import Token
 
 COMPLETIONS = "completions"
 IMAGES = "images"
@@ -99,7 +100,12 @@ class OperationAsking(Asking):
         return IdentityLens(seen)
 
     def send(
-        self, x: Exchange, prepared: Prepared, candidate: Candidate, pump: StreamPump | WholePump
+        self,
+        x: Exchange,
+        prepared: Prepared,
+        candidate: Candidate,
+        pump: StreamPump | WholePump,
+        token: Token | None = None,
     ) -> None:
         top = top_of(x)
         events = x.streamed and not top.operation.raw
@@ -112,6 +118,7 @@ class OperationAsking(Asking):
             forwarded=x.forwarded,
             content_type="application/json" if top.form is None else top.form.content_type,
             accept=None if events or not (top.operation.raw or top.form) else b"*/*",
+            token=token,
         )
 
     def refused(

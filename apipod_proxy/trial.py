@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from apipod_proxy.attempt import Prepared
 from apipod_proxy.catalog.model import Candidate
 from apipod_proxy.dialect.vocabulary import Usage
-from apipod_proxy.errors import ProxyError, UpstreamError
+from apipod_proxy.errors import ProxyError, UpstreamBroken, UpstreamError
 from apipod_proxy.limit.model import Lease
 from apipod_proxy.stream.outlet import Outlet
 from apipod_proxy.stream.pump import StreamPump, WholePump
@@ -79,8 +79,10 @@ class Trial:
 
     async def stream(self, prepared: Prepared, outlet: Outlet) -> None:
         asking = self._gateway.parts.asking
-        pump = self.pump = StreamPump(outlet, asking.lens(self._x, prepared), self._gateway.loop)
-        await self._run(prepared, pump)
+        pump = StreamPump(outlet, asking.lens(self._x, prepared), self._gateway.loop)
+        if not await self._run(prepared, pump):
+            pump = StreamPump(outlet, asking.lens(self._x, prepared), self._gateway.loop)
+            await self._run(prepared, pump, again=False)
         if pump.is_stream:
             self._reported = pump.lens.usage
         else:
@@ -88,24 +90,40 @@ class Trial:
         self._succeed(pump)
 
     async def whole(self, prepared: Prepared) -> bytes:
-        pump = self.pump = WholePump(self._gateway.loop)
-        await self._run(prepared, pump)
+        pump = WholePump(self._gateway.loop)
+        if not await self._run(prepared, pump):
+            pump = WholePump(self._gateway.loop)
+            await self._run(prepared, pump, again=False)
         body, self._reported = self._gateway.parts.asking.whole(self._x, prepared, pump)
         self._succeed(pump)
         return body
 
-    async def _run(self, prepared: Prepared, pump: StreamPump | WholePump) -> None:
+    async def _run(self, prepared: Prepared, pump: StreamPump | WholePump, *, again: bool = True) -> bool:
+        """Ask, and wait for the answer; False where a stale token was refused and a new one is worth an ``again``."""
         gateway, x = self._gateway, self._x
+        self.pump = pump
+        token = None
+        if prepared.wire.provider_type.oauth is not None:
+            token = await gateway.parts.asking.authorise(self.candidate)
         if self._race is not None:
             self.prepared = prepared
             self._race.enter(self)
         gateway.watch(pump)
-        gateway.parts.asking.send(x, prepared, self.candidate, pump)
+        gateway.parts.asking.send(x, prepared, self.candidate, pump, token)
         await pump.waiter
         if pump.error is not None:
             raise pump.error
+        if token is not None and pump.status == 401:
+            gateway.parts.asking.forget(self.candidate, token)
+            if self._race is not None:
+                # The race holds this pump; another attempt gets the new token.
+                raise UpstreamBroken("the token ended early")
+            if again:
+                gateway.unwatch(pump)
+                return False
         if pump.status >= 300:
             raise gateway.parts.asking.refused(x, prepared, self.candidate, pump)
+        return True
 
     def _succeed(self, pump: StreamPump | WholePump) -> None:
         self._whole = True
@@ -123,11 +141,15 @@ class Trial:
         if self._settled:
             return
         self._outcome = "outrun"
-        if self.pump is not None:
-            self.pump.give_up(Outrun())
-        now = self._gateway.loop.time()
-        # Its time to the first content is not known, but it is longer than this.
-        self._gateway.parts.health.outrun(self.candidate, now - self.started_at, now)
+        health, pump = self._gateway.parts.health, self.pump
+        if pump is not None:
+            pump.give_up(Outrun())
+        if pump is not None and pump.call is not None and pump.call.sent:
+            now = self._gateway.loop.time()
+            # Its time to the first content is not known, but it is longer than this.
+            health.outrun(self.candidate, now - self.started_at, now)
+        else:
+            health.skipped(self.candidate)
         self.close()
 
     def failed(self, error: ProxyError) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from apipod_proxy.dialect import NO_QUIRKS, Quirks
 from apipod_proxy.errors import BadRequest
+from apipod_proxy.upstream.oauth import OAuth
 
 VERSION_SEGMENT = re.compile(r"/v\d+(?:(?:alpha|beta)\d*)?$")
 """The last segment of a base URL that already names the API's version."""
@@ -56,6 +57,8 @@ class ProviderType:
     quota_shared: bool = False
     auth_failure: Callable[[int, bytes], bool] | None = None
     needs_key: bool = True
+    oauth: OAuth | None = None
+    """Where tokens are bought with the key, for providers that take no key."""
     key_variable: str = ""
     """The environment variable that holds its key by custom."""
 

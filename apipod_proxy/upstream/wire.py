@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from apipod_proxy.catalog.model import Account, Candidate, Provider, Timeouts
 from apipod_proxy.upstream.connection import Endpoint
+from apipod_proxy.upstream.oauth import Token, Tokens
 from apipod_proxy.upstream.pool import Call, Pool, Receiver
 from apipod_proxy.upstream.provider import Auth, ProviderType, Surface, fill_model, join_url
 
@@ -43,9 +46,21 @@ class Upstream:
         self._endpoint_for = endpoint_for
         self._user_agent = user_agent
         self._wires: dict[tuple[str, str], Wire] = {}
+        self._tokens = Tokens(pool, endpoint_for, time.time, lambda: str(uuid.uuid4()))
 
     def type_of(self, provider: Provider) -> ProviderType:
         return self._types[provider.type]
+
+    async def authorise(self, candidate: Candidate) -> Token | None:
+        """Have a token at hand for a provider that wants one; None for all others. Raises UpstreamError."""
+        oauth = self._types[candidate.provider.type].oauth
+        if oauth is None:
+            return None
+        return await self._tokens.ensure(oauth, candidate.provider, candidate.account)
+
+    def forget(self, candidate: Candidate, token: Token) -> None:
+        """The provider refused ``token``: the next request gets another."""
+        self._tokens.forget(candidate.account, token)
 
     def wire(self, candidate: Candidate, surface: str) -> Wire | None:
         """The way to ``surface`` (a dialect or an operation) of this account; None where its provider has none."""
@@ -102,10 +117,13 @@ class Upstream:
         forwarded: Forwarded = (),
         content_type: str = "application/json",
         accept: bytes | None = None,
+        token: Token | None = None,
     ) -> Call:
         """Start the request; never waits. What comes back arrives at ``receiver``."""
         target = fill_model(wire.stream_target if stream else wire.target, model)
         extra = forward(forwarded, wire)
+        if token is not None:
+            extra += token.header
         head = (
             b"POST %b HTTP/1.1\r\n%b%bcontent-type: %b\r\naccept: %b\r\naccept-encoding: identity\r\ncontent-length: %d\r\n\r\n"
             % (
