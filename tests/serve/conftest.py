@@ -79,6 +79,11 @@ class Process:
                 return int(line.split()[1]) * 1024
         raise AssertionError("no VmRSS")
 
+    def processor_seconds(self) -> float:
+        """What it has used of the processor."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     async def close(self) -> None:
         try:
             # The whole group: a worker that a test has stopped would outlive its parent.
