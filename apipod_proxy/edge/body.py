@@ -11,7 +11,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from apipod_proxy.errors import BadRequest, BodyTooLarge, RequestTimeout
 
 IDLE_SECONDS = 30.0
-MEGABYTE = 1024 * 1024
+MEGABYTE = 1_000_000
 INFLATED = ("gzip", "deflate", "identity")
 BROKEN_BODY = "The body of the request broke off or its framing is wrong."
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

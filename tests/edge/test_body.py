@@ -48,8 +48,8 @@ async def test_a_chunked_body_is_cut_where_it_becomes_too_large(serve: Serve) ->
 
 async def test_a_body_of_exactly_the_limit_passes(serve: Serve) -> None:
     served = await serve(limit_mb=1)
-    assert (await served.say(with_length(b"x" * 1024 * 1024), wait=3)).startswith(b"HTTP/1.1 200")
-    assert (await served.say(with_length(b"x" * (1024 * 1024 + 1)), wait=3)).startswith(b"HTTP/1.1 413")
+    assert (await served.say(with_length(b"x" * 1_000_000), wait=3)).startswith(b"HTTP/1.1 200")
+    assert (await served.say(with_length(b"x" * 1_000_001), wait=3)).startswith(b"HTTP/1.1 413")
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
@@ -64,7 +64,7 @@ async def test_a_compressed_body_is_inflated(serve: Serve, encoding: str) -> Non
 async def test_the_limit_holds_for_what_a_body_inflates_to(serve: Serve) -> None:
     served = await serve(limit_mb=1)
     bomb = gzip.compress(b"\0" * 100_000_000, 1)
-    assert len(bomb) < 1024 * 1024
+    assert len(bomb) < 1_000_000
     answer = await served.say(with_length(bomb, b"Content-Encoding: gzip"), wait=3)
     assert answer.startswith(b"HTTP/1.1 413")
 
