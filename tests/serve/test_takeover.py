@@ -11,6 +11,8 @@ import aiohttp
 import asyncpg
 import orjson
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from apipod_proxy.simulator import Simulator
 from tests.catalog.takeover import older
@@ -100,6 +102,33 @@ async def test_the_api_routers_files_are_served_as_they_are(
     found = {await answer(gateway, "token-of-all", "whatever") for _ in range(24)}
     assert found == {(200, "own"), (200, "gemini")}
     assert await answer(gateway, "token-of-all", "own/sim-3-0") == (200, "own")
+
+
+async def test_addresses_without_a_version_are_used_as_they_are(
+    launch: Launch, command: Command, tmp_path: Path
+) -> None:
+    async def complete(request: web.Request) -> web.Response:
+        choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+        return web.json_response({"id": "c", "object": "chat.completion", "model": "m", "choices": [choice]})
+
+    async def models(request: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": []})
+
+    app = web.Application()
+    app.router.add_post("/inference/chat/completions", complete)
+    app.router.add_get("/inference/models", models)
+    async with TestServer(app) as server:
+        config = tmp_path / "models.json"
+        vendors = {"own": str(server.make_url("/inference"))}
+        models_json = {"vendors": vendors, "models": [{"vendor": "own", "model": "m"}]}
+        config.write_bytes(orjson.dumps(models_json))
+        (tmp_path / "credentials.json").write_text('[{"platform": "own", "value": "a"}]')
+        checked = await command("check", "--config", str(config))
+        assert any(line.startswith("taken over from the API router's") for line in checked)
+        assert checked[-1].split()[0] == "own"
+        assert checked[-1].endswith("/inference/models  ok")
+        gateway = await launch("--config", str(config), environ={"AUTH_TOKEN": "token-of-all"})
+        assert await answer(gateway, "token-of-all", "m") == (200, "own")
 
 
 async def test_a_first_generation_file_is_taken_over(

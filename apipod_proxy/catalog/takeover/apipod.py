@@ -203,7 +203,6 @@ def _organizations(builder: Builder, tables: Tables, subscriptions: Mapping[obje
     keys: dict[object, list[Row]] = {}
     for key in _sorted(tables["api_keys"], "id"):
         keys.setdefault(key["org_id"], []).append(key)
-    seen: dict[str, str] = {}
     for row in _sorted(tables["organizations"], "id"):
         label = text_of(row.get("slug")) or text_of(row.get("name")) or f"organization-{row['id']}"
         plan = plans.get(row.get("plan_id"))
@@ -227,7 +226,7 @@ def _organizations(builder: Builder, tables: Tables, subscriptions: Mapping[obje
             builder.note(f"organization {label}: {reason}, so its keys are not active")
         names = allowed.get(row.get("plan_id"))
         for key in keys.get(row["id"], []):
-            tree = _hashed_key(builder, label, key, seen)
+            tree = _hashed_key(builder, label, key)
             if tree is not None:
                 user["keys"].append(tree | ({"allowed_models": names} if names else {}))
         builder.users[name] = user
@@ -261,16 +260,15 @@ def _allowed(tables: Tables) -> dict[object, list[str]]:
     return found
 
 
-def _hashed_key(builder: Builder, label: str, row: Row, seen: dict[str, str]) -> Tree | None:
+def _hashed_key(builder: Builder, label: str, row: Row) -> Tree | None:
     digest = text_of(row.get("key_hash")).lower()
     name = text_of(row.get("name")) or f"key-{row['id']}"
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
         builder.note(f"key {name} of {label}: its hash is no SHA-256, left out")
         return None
-    if digest in seen:
-        builder.note(f"key {name} of {label}: the same key as {seen[digest]}, left out")
+    if builder.claim_key(digest, f"{name} of {label}"):
+        builder.note(f"key {name} of {label}: the same key as {builder.keys[digest]}, left out")
         return None
-    seen[digest] = f"{name} of {label}"
     tree: Tree = {"sha256": digest, "prefix": literal(text_of(row.get("key_prefix"))), "name": literal(name)}
     limit = whole(row.get("token_limit"))
     spent = limit is not None and _number(row.get("used_tokens")) > limit
@@ -338,8 +336,12 @@ def _keyed_users(
         if subscription is None:
             builder.note(f"user {label}: has a key, but no subscription, left out")
             continue
+        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+        if builder.claim_key(digest, label):
+            builder.note(f"user {label}: the same key as {builder.keys[digest]}, left out")
+            continue
         key = {
-            "sha256": hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest(),
+            "sha256": digest,
             "prefix": literal(key_prefix(token)),
             "name": "taken over",
         }

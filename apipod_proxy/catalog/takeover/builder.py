@@ -67,6 +67,8 @@ class Builder:
         self.models: dict[str, Tree] = {}
         self.subscriptions: dict[str, Tree] = {}
         self.users: dict[str, Tree] = {}
+        self.keys: dict[str, str] = {}
+        """Whose each client key is, by its digest in hexadecimal."""
         self._same: dict[bytes, str] = {}
         self._retries = retries_in(environment, self.notes)
 
@@ -103,6 +105,12 @@ class Builder:
             # No version in the path: what the type would add is not there.
             return {"base_url": base, "options": {"openai_chat_path": CHAT_PATH, "models_path": "/models"}}
         return {"base_url": base}
+
+    def claim_key(self, digest: str, holder: str) -> str:
+        """Who has the key already; "" where nobody does, and from now on ``holder``."""
+        there = self.keys.get(digest, "")
+        self.keys.setdefault(digest, holder)
+        return there
 
     def client(self, name: str) -> None:
         """A user for those who shared the one token of the environment."""

@@ -140,6 +140,13 @@ def test_what_could_not_be_taken_over_is_one_line(note: str) -> None:
     assert note in taken(older.third()).notes
 
 
+def test_a_token_that_is_also_a_hashed_key_is_taken_over_once(read: Reader) -> None:
+    both = older.third().replace(older.sha256(older.HASHED_KEY).upper(), older.sha256(older.TOKEN))
+    found = taken(both)
+    assert "user bob@example.com: the same key as main of acme, left out" in found.notes
+    assert read(found).keys[digest(older.TOKEN)].user == "acme"
+
+
 def test_the_first_generation_keeps_its_keys_and_its_one_route(read: Reader) -> None:
     document = read(taken(older.FIRST, **ANTIGRAVITY), **ANTIGRAVITY)
     assert document.providers["antigravity"].base_url == "http://10.0.0.1:8080"
