@@ -347,6 +347,7 @@ def _fill_array(rewriter: _Rewriter, schema: Node, node: Node, notes: list[str])
         node["maxItems"] = min(len(prefix), node.get("maxItems", len(prefix)))
     elif isinstance(items, dict):
         nodes.append(rewriter.node(items))
+        notes.append(f"Further elements: {text_of(nodes[-1])}.")
     flat: list[Node] = []
     for each in nodes:
         flat += each.get("anyOf", [each])

@@ -44,6 +44,7 @@ RIGHT: list[tuple[Callable[..., Any], Any, Any]] = [
     (fields.opt_text, "x", "x"),
     (fields.opt_bool, False, False),
     (fields.opt_int, 3.0, 3),
+    (fields.opt_int, 4, 4),
     (fields.opt_number, 0.5, 0.5),
     (fields.opt_object, {"a": 1}, {"a": 1}),
     (fields.opt_texts, ["a"], ["a"]),

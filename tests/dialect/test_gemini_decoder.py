@@ -468,3 +468,25 @@ def test_an_answer_that_is_not_whole_is_truncated(body: bytes) -> None:
 def test_an_answer_that_is_no_object_breaks_the_protocol() -> None:
     with pytest.raises(ProtocolError):
         decode_unary(b"[3]", ids())
+
+
+def test_candidates_of_a_blocked_prompt_are_filtered() -> None:
+    value = {**chunk({"text": "a"}), "promptFeedback": {"blockReason": "SAFETY"}}
+    assert decode(ROW, sse(value))[-2] == Finish(StopReason.CONTENT_FILTER)
+
+
+def test_pieces_of_calls_that_lead_nowhere_say_nothing() -> None:
+    lost = chunk({"functionCall": {"willContinue": True}}, {"text": "", "thought": True})
+    empty = {"functionCall": {"name": "f", "partialArgs": [{"jsonPath": "$", "stringValue": "x"}]}}
+    events = decode(ROW, sse(lost, chunk(empty, finish="STOP")))
+    assert [event.fragment for event in events if isinstance(event, ToolArgs)] == ["{}"]
+
+
+def test_a_path_that_takes_a_list_for_an_object_breaks_the_protocol() -> None:
+    pieces = [{"jsonPath": "$.a[0]", "stringValue": "x"}, {"jsonPath": "$.a.b", "stringValue": "y"}]
+    with pytest.raises(ProtocolError, match="leads nowhere"):
+        decode(ROW, sse(chunk({"functionCall": {"name": "f", "partialArgs": pieces}}, finish="STOP")))
+
+
+def test_an_element_over_the_limit_is_counted() -> None:
+    assert decode(ROW, sse(chunk({"text": "a"}, finish="STOP")) + b"data:\n\n")[2] == Unknown(b"")

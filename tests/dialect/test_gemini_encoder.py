@@ -343,3 +343,10 @@ def test_the_sdk_reads_a_stream_and_its_fold_alike() -> None:
     assert chunks[-1].usage_metadata == whole.usage_metadata
     assert whole.usage_metadata
     assert whole.usage_metadata.total_token_count == 11
+
+
+def test_what_gemini_says_of_the_whole_answer_stays() -> None:
+    start = Start("r", extra=Opaque("gemini", {"createTime": "2026"}))
+    events: list[Event] = [start, ThinkingDelta(""), TextDelta("a"), *STOP]
+    assert fold(ROW, events)["createTime"] == "2026"
+    assert all(chunk["createTime"] == "2026" for chunk in payloads(stream(ROW, events)))

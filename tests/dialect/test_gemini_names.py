@@ -57,6 +57,7 @@ def test_names_become_camel_case(snake: str, name: str) -> None:
 def test_only_the_own_keys_change_unless_all_may() -> None:
     value = {"inline_data": {"mime_type": "x"}}
     assert camel_keys(value, "$") == {"inlineData": {"mime_type": "x"}}
+    assert camel_keys({"inlineData": 1}, "$") == {"inlineData": 1}
     assert camel_deep([value]) == [{"inlineData": {"mimeType": "x"}}]
 
 

@@ -494,3 +494,40 @@ def test_a_result_with_content_that_cannot_be_carried_is_refused() -> None:
     with pytest.raises(BadRequest) as caught:
         write(call(), Message(Role.USER, [ToolResult("c1", [Opaque("anthropic", {})])]))
     assert caught.value.path == "$.messages[1].content[0].content[0]"
+
+
+def test_turns_without_parts_are_left_out() -> None:
+    assert read({"role": "model"}, user({"text": ""}), user({"text": "hi"})) == [
+        Message(Role.USER, [Text("hi")])
+    ]
+
+
+def test_media_in_a_result_are_read() -> None:
+    image = {"inline_data": {"mime_type": "image/png", "data": PNG}}
+    (message,) = read(
+        user({"functionResponse": {"name": "f", "response": {"output": "x"}, "parts": [image]}})
+    )
+    assert isinstance(message.parts[0], ToolResult)
+    assert message.parts[0].content == [Text("x"), Media("image", "image/png", PNG)]
+
+
+def test_plain_text_that_is_no_text_stays_a_file() -> None:
+    (message,) = read(user({"inlineData": {"mimeType": "text/plain", "data": "/w=="}}))
+    assert message.parts == [Media("document", "text/plain", "/w==")]
+
+
+def test_marks_of_calls_results_and_texts_are_named() -> None:
+    mark = {"type": "ephemeral"}
+    for parts in (
+        [Message(Role.USER, [Text("x", cache=mark)])],
+        [Message(Role.ASSISTANT, [ToolCall("c1", "f", "{}", cache=mark)])],
+        [call(), Message(Role.USER, [ToolResult("c1", [Text("x")], cache=mark)])],
+    ):
+        assert write(*parts).dropped == ["cache_control"]
+
+
+def test_signed_calls_and_cached_content_go_back_to_gemini() -> None:
+    cached = Message(Role.USER, [Opaque("gemini", {"cachedContent": "c/1"}, "$.cachedContent")])
+    writer = write(cached, call(signature="AQ==", signed_by="gemini"))
+    assert writer.cached_content == "c/1"
+    assert writer.contents[0]["parts"][0]["thoughtSignature"] == "AQ=="

@@ -479,3 +479,7 @@ def test_a_conversation_of_another_dialect_crosses_whole() -> None:
             ],
         ),
     ]
+
+
+def test_a_single_tool_needs_no_list() -> None:
+    assert [tool.name for tool in read(tools={"functionDeclarations": [{"name": "f"}]}).tools] == ["f"]

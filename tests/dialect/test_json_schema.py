@@ -234,6 +234,72 @@ REWRITES: dict[str, tuple[Any, Any]] = {
             "description": 'If: {"properties":{"a":{"const":"x"}}} then: {"required":["b"]} else: {"required":["c"]}',
         },
     ),
+    "a path into a list": (
+        {"properties": {"a": {"$ref": "#/x-list/1"}}, "x-list": [{}, {"type": "integer"}]},
+        {"type": "OBJECT", "properties": {"a": {"type": "INTEGER"}}},
+    ),
+    "a path to nothing": (
+        {"$ref": "#/$defs/none", "type": "string"},
+        {"type": "STRING", "description": "Defined by #/$defs/none."},
+    ),
+    "a part that is elsewhere": (
+        {"allOf": [{"$ref": "elsewhere.json"}, {"type": "string"}]},
+        {"type": "STRING", "description": "Defined by elsewhere.json."},
+    ),
+    "nothing but null in a choice": ({"anyOf": [{"type": "null"}]}, {"type": "NULL"}),
+    "the title of a choice of one": (
+        {"title": "T", "anyOf": [{"type": "string"}, {"type": "null"}]},
+        {"title": "T", "type": "STRING", "nullable": True},
+    ),
+    "numbers of both types": ({"type": ["integer", "number"]}, {"type": "NUMBER"}),
+    "values of one of several types": (
+        {"type": ["string", "integer"], "enum": ["a"]},
+        {"anyOf": [{"type": "STRING", "enum": ["a"]}, {"type": "INTEGER"}]},
+    ),
+    "an object without members": (
+        {"type": "object", "additionalProperties": False},
+        {"type": "OBJECT", "properties": {}},
+    ),
+    "a tuple and more": (
+        {"type": "array", "prefixItems": [{"type": "string"}], "items": {"type": "number"}},
+        {
+            "type": "ARRAY",
+            "items": {"anyOf": [{"type": "STRING"}, {"type": "NUMBER"}]},
+            "description": 'Elements in order: [{"type":"STRING"}]. Further elements: {"type":"NUMBER"}.',
+        },
+    ),
+    "a tuple of old": (
+        {"type": "array", "items": [{"type": "string"}], "additionalItems": False},
+        {
+            "type": "ARRAY",
+            "maxItems": 1,
+            "items": {"type": "STRING"},
+            "description": 'Elements in order: [{"type":"STRING"}].',
+        },
+    ),
+    "small words": (
+        {
+            "type": "array",
+            "items": {"type": "string"},
+            "uniqueItems": True,
+            "default": [],
+            "deprecated": True,
+        },
+        {
+            "type": "ARRAY",
+            "default": [],
+            "items": {"type": "STRING"},
+            "description": "All elements differ. Default: []. Deprecated.",
+        },
+    ),
+    "references in what is said": (
+        {"type": "object", "not": {"$ref": "#/$defs/A"}, "$defs": {"A": {"type": "string"}}},
+        {"type": "OBJECT", "description": 'Must not be: {"type":"STRING"}.'},
+    ),
+    "values of objects": (
+        {"type": "object", "enum": [{"a": 1}]},
+        {"type": "OBJECT", "description": 'One of: {"a":1}.'},
+    ),
     "a schema that is false": (
         {"properties": {"a": False}},
         {
@@ -296,6 +362,8 @@ BACK: dict[str, tuple[Any, Any]] = {
         {"defs": {"A": {"type": "STRING"}}, "ref": "#/defs/A"},
         {"$defs": {"A": {"type": "string"}}, "$ref": "#/defs/A"},
     ),
+    "no schema at all": (True, True),
+    "types in a list": ({"type": ["STRING", "NULL"]}, {"type": ["string", "null"]}),
     "fields that say nothing": ({"type": "STRING", "title": None}, {"type": "string"}),
 }
 
@@ -378,3 +446,10 @@ JSON = st.recursive(
 )
 def test_no_schema_however_wrong_breaks_the_rewriting(schema: Any) -> None:
     assert isinstance(to_gemini(schema), dict)
+
+
+def test_a_circle_of_anchors_that_lead_nowhere_ends() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(100):
+        deep = {"items": deep}
+    assert to_gemini({"properties": {"a": {"$ref": "#none"}}, "x": deep})["type"] == "OBJECT"

@@ -533,3 +533,21 @@ def test_a_cut_response_is_truncated(body: bytes) -> None:
 def test_what_is_no_response_breaks_the_protocol(body: bytes) -> None:
     with pytest.raises(ProtocolError):
         decode_unary(body, ids())
+
+
+def test_items_and_citations_of_another_type_say_nothing() -> None:
+    events = [
+        created(),
+        added("x"),
+        delta("output_text", "a"),
+        {"type": "response.output_text.annotation.added", "output_index": 0, "annotation": "x"},
+        completed(),
+    ]
+    assert decode(ROW, sse(*events)) == [START, TextDelta("a", extra=own(content_index=0)), *finish()]
+
+
+def test_an_empty_message_stays_an_item() -> None:
+    item = text_item("")
+    assert decode(ROW, sse(created(), done(item), completed()))[1] == OpaqueBlock(
+        Opaque(NAME, item, "message"), 0
+    )

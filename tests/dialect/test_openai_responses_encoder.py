@@ -285,6 +285,11 @@ def test_own_reasoning_keeps_its_parts_and_its_seal() -> None:
     assert "reasoning_text.delta" in kinds(stream(ROW, events))
 
 
+def test_what_says_nothing_is_not_sent() -> None:
+    events: list[Event] = [ThinkingDelta(""), ToolArgs("{}", 9), *STOP]
+    assert kinds(stream(ROW, events)) == ["created", "in_progress", "completed"]
+
+
 def test_refusals_are_parts_of_the_message() -> None:
     (item,) = items([TextDelta("hm"), RefusalDelta("n", 1), RefusalDelta("o", 1), RefusalDelta("", 1), *STOP])
     assert item["content"][1] == {"type": "refusal", "refusal": "no"}

@@ -429,3 +429,28 @@ def test_text_of_the_model_is_one_item_until_something_else_comes() -> None:
     )
     assert [item["type"] for item in writer.items] == ["message", "function_call", "message"]
     assert [part["type"] for part in writer.items[0]["content"]] == ["output_text", "refusal"]
+
+
+def test_top_level_fields_among_the_parts_come_out() -> None:
+    writer = write(
+        Message(Role.SYSTEM, [Text("be brief")], extra=Opaque(NAME, {"instructions": True})),
+        Message(Role.USER, [Opaque(NAME, {"field": {"background": True}}, "$.background")]),
+    )
+    assert writer.fields == {"instructions": "be brief", "background": True}
+    assert writer.items == []
+
+
+def test_new_content_of_the_model_survives() -> None:
+    item = message("assistant", {"type": "output_audio", "data": "x"})
+    assert write(*read(item)).items == [item]
+
+
+def test_a_refusal_by_the_user_is_text() -> None:
+    writer = write(Message(Role.USER, [Refusal("no")]))
+    assert writer.items == [message("user", {"type": "input_text", "text": "no"})]
+
+
+def test_a_result_with_content_that_cannot_be_carried_is_refused() -> None:
+    with pytest.raises(BadRequest) as caught:
+        write(Message(Role.USER, [ToolResult("c", [Text("x"), Opaque("anthropic", {})])]))
+    assert caught.value.path == "$.messages[0].content[0].content[1]"

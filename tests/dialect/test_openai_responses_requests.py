@@ -404,3 +404,20 @@ def test_what_is_told_anyway_is_no_loss_elsewhere(include: list[str], named: lis
     call = read(include=include)
     assert [extra.what for extra in call.extra if extra.what] == named
     assert write(call)["include"] == include
+
+
+@pytest.mark.parametrize(
+    ("source", "reasoning"),
+    [
+        ({"effort": "low", "summary": "none"}, Reasoning(True, "low")),
+        ({"effort": "none"}, Reasoning(False, "none")),
+        ({"generate_summary": "concise"}, Reasoning(show=True, summary="concise")),
+    ],
+)
+def test_reasoning_is_read(source: dict[str, Any], reasoning: Reasoning) -> None:
+    assert read(reasoning=source).reasoning == reasoning
+
+
+@pytest.mark.parametrize("kind", ["text", "json_object"])
+def test_formats_without_a_schema_survive(kind: str) -> None:
+    assert write(read(text={"format": {"type": kind}}))["text"] == {"format": {"type": kind}}

@@ -136,3 +136,46 @@ def test_a_call_tells_its_arguments_even_if_none_came() -> None:
     }
     custom = Call(0, "ctc", "c", "f", True, {})
     assert [fields.get("input") for _, fields in custom.closing()] == [""]
+
+
+def test_a_message_grows_part_by_part() -> None:
+    message = Message(1, "msg", {"id": "x", "phase": "commentary"})
+    assert message.begun()["content"] == []
+    assert message.begin("output_text", 4) == {
+        "type": "output_text",
+        "text": "",
+        "annotations": [],
+        "logprobs": [],
+    }
+    message.pieces += ["a", "b"]
+    assert message.place() == {"item_id": "msg", "output_index": 1, "content_index": 0}
+    assert [kind for kind, _ in message.closing()] == [
+        "response.output_text.done",
+        "response.content_part.done",
+    ]
+    assert message.begin("refusal", 5) == {"type": "refusal", "refusal": ""}
+    message.pieces.append("no")
+    assert message.closing()[0] == ("response.refusal.done", {**message.place(), "refusal": "no"})
+    whole = message.whole("completed")
+    assert (whole["id"], whole["phase"]) == ("msg", "commentary")
+    assert [part.get("text", part.get("refusal")) for part in whole["content"]] == ["ab", "no"]
+
+
+def test_reasoning_grows_by_summaries_or_by_itself() -> None:
+    reasoning = Reasoning(0, "rs", 0)
+    assert reasoning.begun() == {"id": "rs", "type": "reasoning", "summary": []}
+    for part, kinds in (
+        ("summary", ["response.reasoning_summary_text.done", "response.reasoning_summary_part.done"]),
+        ("content", ["response.reasoning_text.done"]),
+    ):
+        reasoning.begin(part)
+        reasoning.pieces.append(part)
+        assert [kind for kind, _ in reasoning.closing()] == kinds
+    reasoning.kept = {"id": "x", "part": "summary", "status": "in_progress"}
+    assert reasoning.whole("completed") == {
+        "id": "rs",
+        "type": "reasoning",
+        "summary": [{"type": "summary_text", "text": "summary"}],
+        "status": "completed",
+        "content": [{"type": "reasoning_text", "text": "content"}],
+    }
