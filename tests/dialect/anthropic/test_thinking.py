@@ -114,3 +114,28 @@ def test_thinking_is_left_out_where_the_api_refuses_it() -> None:
     assert asked(Reasoning(True, "low"), OLD, loop)[0::3] == (None, ("thinking", "reasoning"))
     loop[1].parts[0] = Thinking("Hmm", "s", "anthropic")
     assert asked(Reasoning(True, "low"), OLD, loop)[0] is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "signature", "kept"),
+    [("enabled", "@gemini:s", False), ("adaptive", "@gemini:s", True), ("enabled", "s", True)],
+)
+def test_a_conversation_that_is_taken_over_goes_on_without_the_others_thinking(
+    kind: str, signature: str, kept: bool
+) -> None:
+    wish = {"type": kind} | ({"budget_tokens": 1024} if kind == "enabled" else {})
+    turns = [
+        {"role": "user", "content": "hi"},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "H", "signature": signature},
+                {"type": "tool_use", "id": "t", "name": "f", "input": {}},
+            ],
+        },
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "r"}]},
+    ]
+    body = {"model": "m", "max_tokens": 2000, "messages": turns, "thinking": wish}
+    encoded = ROW.encode_request(ROW.decode_request(json.dumps(body).encode()), Aim("m"))
+    assert ("thinking" in json.loads(encoded.body)) is kept
+    assert ("reasoning" in encoded.dropped) is not kept
