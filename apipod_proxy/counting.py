@@ -55,7 +55,7 @@ class Counting:
             tokens = await self._ask(question, asked, candidate, spoken)
             if tokens is not None:
                 return Count(counts.told(question.dialect, tokens), candidate.provider.name)
-        tokens = counts.estimate(len(question.body), *attachments(question.body))
+        tokens = counts.estimate(question.body, *attachments(question.body))
         return Count(counts.told(question.dialect, tokens), "")
 
     def _counter(self, plan: Plan, dialect: str) -> tuple[Candidate, str] | None:

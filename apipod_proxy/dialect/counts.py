@@ -29,6 +29,9 @@ _WRAPPED = ("generateContentRequest", "generate_content_request")
 TENTHS_OF_BYTES_PER_TOKEN = 32
 """Providers make one token of 3.5 to 4.5 bytes of text. Who is told too little fills a context that then overflows."""
 
+TOOLS_TOKENS = 500
+"""Anthropic's own instructions for the use of tools, which come on top of what the request holds."""
+
 MEDIA_TOKENS = 1600
 """Of a picture of common size."""
 MEDIA_BYTES_PER_TOKEN = 60
@@ -90,10 +93,11 @@ def told(dialect: str, tokens: int) -> bytes:
     return orjson.dumps(_TOLD[dialect](tokens))
 
 
-def estimate(size: int, media: int, media_bytes: int) -> int:
-    """Rather too much than too little, for a request of ``size`` bytes in which ``media`` attachments make up ``media_bytes``."""
-    text = -(-(size - media_bytes) * 10 // TENTHS_OF_BYTES_PER_TOKEN)
-    return max(1, text) + max(media * MEDIA_TOKENS, media_bytes // MEDIA_BYTES_PER_TOKEN)
+def estimate(body: bytes, media: int, media_bytes: int) -> int:
+    """Rather too much than too little, for a request in which ``media`` attachments make up ``media_bytes``."""
+    text = -(-(len(body) - media_bytes) * 10 // TENTHS_OF_BYTES_PER_TOKEN)
+    tools = TOOLS_TOKENS if b'"tools"' in body else 0
+    return max(1, text) + tools + max(media * MEDIA_TOKENS, media_bytes // MEDIA_BYTES_PER_TOKEN)
 
 
 def _gemini_count(tokens: int) -> Json:

@@ -70,16 +70,17 @@ def test_what_is_told_can_be_read(dialect: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "media", "media_bytes", "tokens"),
+    ("body", "media", "media_bytes", "tokens"),
     [
-        (0, 0, 0, 1),
-        (32, 0, 0, 10),
-        (33, 0, 0, 11),
-        (100_032, 1, 100_000, 1676),
-        (6_000_032, 1, 6_000_000, 100_010),
+        (b"", 0, 0, 1),
+        (b"x" * 32, 0, 0, 10),
+        (b"x" * 33, 0, 0, 11),
+        (b'{"tools":[]}'.ljust(32), 0, 0, 510),
+        (b"x" * 100_032, 1, 100_000, 1676),
+        (b"x" * 6_000_032, 1, 6_000_000, 100_010),
     ],
 )
-def test_the_estimate_counts_text_and_attachments(
-    size: int, media: int, media_bytes: int, tokens: int
+def test_the_estimate_counts_text_tools_and_attachments(
+    body: bytes, media: int, media_bytes: int, tokens: int
 ) -> None:
-    assert estimate(size, media, media_bytes) == tokens
+    assert estimate(body, media, media_bytes) == tokens
