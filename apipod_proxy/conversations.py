@@ -111,14 +111,16 @@ class Conversations:
 
     async def complete(self, x: Exchange, client: Answer) -> None:
         """As ``Gateway.complete``; the request goes on from what is kept, and what is answered is kept."""
-        previous = previous_id(x.body)
+        assert x.top is not None
+        members = x.top.members
+        previous = previous_id(members)
         if previous is None and not self._keep_ms:
             await self._gateway.complete(x, client)
             return
         asked = x.body
         own = await self._go_on(x, previous) if previous is not None else True
         # What the provider keeps by its own id is not the gateway's to keep.
-        keeps = own and self._keep_ms > 0 and wants_keeping(asked)
+        keeps = own and self._keep_ms > 0 and wants_keeping(members)
         x.dialect = self._row(x, asked, previous, keeps)
         await self._gateway.complete(x, client)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import orjson
 
 from apipod_proxy.dialect.fields import Object, a_text, parse
+from apipod_proxy.dialect.members import Members
 from apipod_proxy.dialect.vocabulary import Json
 from apipod_proxy.errors import BadRequest, ClientError
 
@@ -16,17 +17,17 @@ LEFT_OUT = frozenset({"status", "created_by"})
 """Of an output item, what no input item has to have."""
 
 
-def previous_id(body: bytes) -> str | None:
-    """The id of the response that a request goes on from. Raises BadRequest."""
-    if b'"previous_response_id"' not in body:
-        return None
-    value = parse(body).get("previous_response_id")
+def previous_id(members: Members) -> str | None:
+    """The id of the response that a request goes on from, of the request's top level. Raises BadRequest."""
+    raw = members.get("previous_response_id")
+    value = None if raw is None else orjson.loads(bytes(raw))
     return None if value is None else a_text(value, "$.previous_response_id")
 
 
-def wants_keeping(body: bytes) -> bool:
+def wants_keeping(members: Members) -> bool:
     """Whether the response to a request may be gone on from; ``store`` is true where it is not said."""
-    return parse(body).get("store") is not False
+    raw = members.get("store")
+    return raw is None or bytes(raw) != b"false"
 
 
 def kept(body: bytes, output: list[Json]) -> bytes:

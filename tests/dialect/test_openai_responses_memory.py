@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from apipod_proxy.dialect.members import DECODER
 from apipod_proxy.dialect.openai_responses import ROW
 from apipod_proxy.dialect.openai_responses_memory import (
     continued,
@@ -47,12 +48,12 @@ def body(**fields: Any) -> bytes:
     ],
 )
 def test_a_request_tells_what_it_goes_on_from(request_body: bytes, expected: str | None) -> None:
-    assert previous_id(request_body) == expected
+    assert previous_id(DECODER.decode(request_body)) == expected
 
 
 def test_an_id_that_is_no_text_is_refused() -> None:
     with pytest.raises(BadRequest) as caught:
-        previous_id(body(previous_response_id=3))
+        previous_id(DECODER.decode(body(previous_response_id=3)))
     assert caught.value.path == "$.previous_response_id"
 
 
@@ -61,7 +62,7 @@ def test_an_id_that_is_no_text_is_refused() -> None:
     [({}, True), ({"store": True}, True), ({"store": None}, True), ({"store": False}, False)],
 )
 def test_responses_are_kept_unless_the_client_says_otherwise(fields: dict[str, Any], expected: bool) -> None:
-    assert wants_keeping(body(**fields)) is expected
+    assert wants_keeping(DECODER.decode(body(**fields))) is expected
 
 
 def test_a_conversation_goes_on_over_two_turns() -> None:
