@@ -77,25 +77,23 @@ class ChatTap(BaseTap):
         return self.finished or len(self._finishes) >= max(1, self._choices)
 
     def feed(self, chunk: bytes) -> bytes:
+        # Written out: this runs for every event of every stream.
         size = self._size
-        if size and chunk.startswith(self._prefix) and self._is_plain(chunk):
-            if chunk.find(b"\n\n") == len(chunk) - 2:
-                self.output_bytes += len(chunk) - self._overhead
-                return self._ours + chunk[size:]
-            return self._feed_plain(chunk)
+        if size and chunk.startswith(self._prefix):
+            find = chunk.find
+            if (
+                find(self._usage_mark, size) < 0
+                and find(self._finish_mark, size) < 0
+                and find(b'"error"', size) < 0
+            ):
+                if find(b"\n\n", size) == len(chunk) - 2:
+                    if find(b'"model"', size) < 0:
+                        self.output_bytes += len(chunk) - self._overhead
+                        return self._ours + chunk[size:]
+                elif chunk.count(b'"model"') == chunk.count(self._prefix):
+                    # Several events, and no member of that name but those of their beginnings.
+                    return self._feed_plain(chunk)
         return BaseTap.feed(self, chunk)
-
-    def _is_plain(self, chunk: bytes) -> bool:
-        size = self._size
-        return (
-            chunk.find(self._usage_mark, size) < 0
-            and chunk.find(self._finish_mark, size) < 0
-            and chunk.find(b'"error"', size) < 0
-        ) and self._one_name(chunk)
-
-    def _one_name(self, chunk: bytes) -> bool:
-        """Whether ``chunk`` has no member ``model`` behind those of its events' beginnings."""
-        return chunk.find(b'"model"', self._size) < 0 or chunk.count(b'"model"') == chunk.count(self._prefix)
 
     def _feed_plain(self, chunk: bytes) -> bytes:
         """Several events in which nothing counts."""
@@ -134,6 +132,7 @@ class ChatTap(BaseTap):
             return event
         if chunk.error or payload.name == b"error":
             self.failure = failure_of(loads(payload.data))
+            self._size = 0
             return b""
         self._note_usage(chunk)
         for choice in chunk.choices or ():

@@ -51,6 +51,7 @@ def test_an_error_chunk_of_a_known_beginning_is_seen() -> None:
     assert tap.feed(data(chunk({"content": "x"}, error={"message": "busy", "code": 429}))) == b""
     assert tap.failure is not None
     assert tap.failure.status == 429
+    assert tap.feed(CHAT[1]) == b""
 
 
 def test_data_over_several_lines_is_renamed_too() -> None:
