@@ -112,6 +112,10 @@ REWRITES: dict[str, tuple[Any, Any]] = {
         {"anyOf": [{"type": "string"}, {"type": "null"}], "description": "d", "default": None},
         {"type": "STRING", "nullable": True, "description": "d Default: null."},
     ),
+    "two choices at once": (
+        {"anyOf": [{"type": "string"}], "oneOf": [{"minLength": 1}]},
+        {"type": "STRING", "description": 'Exactly one of these must hold too: [{"minLength":1}].'},
+    ),
     "anyOf beside members": (
         {
             "type": "object",
