@@ -18,6 +18,7 @@ from apipod_proxy.simulator import Simulator, start
 from tests.fakes.server import Do, answer, chunked
 from tests.gateway.conftest import JSON, KEY, Rig, Serve, Upstreams, serve, upstream, whole
 from tests.gateway.conftest import catalog as routed
+from tests.gateway.test_cancellation import leave, settled
 
 __all__ = ["serve", "upstream"]
 
@@ -259,6 +260,22 @@ async def test_sound_that_breaks_off_is_cut(serve: Serve, upstream: Upstreams) -
         with pytest.raises(aiohttp.ClientError):
             await told.read()
     assert (await rig.row())["outcome"] == "truncated"
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_client_that_leaves_ends_its_request_upstream(
+    serve: Serve, upstream: Upstreams, streamed: bool
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nContent-Length: 500\r\n\r\n"
+    server = await upstream([Do.REQUEST, head, b"ID3", Do.STALL])
+    rig = await serve(routed(server))
+    body = {"model": "x", "input": "a"}
+    if streamed:
+        await leave(rig, body, "/v1/audio/speech", server, b"ID3")
+    else:
+        await leave(rig, body, "/v1/embeddings", server)
+    await settled(rig)
+    assert (await rig.row())["outcome"] == "cancelled"
 
 
 async def test_a_picture_given_as_such_is_answered_as_json(serve: Serve, upstream: Upstreams) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import Any
 
@@ -123,3 +124,35 @@ def test_requests_are_rewritten() -> None:
     assert chat["messages"][0]["content"][1]["image_url"] == {"url": "https://a.org/b"}
     with pytest.raises(BadRequest):
         to_chat(b"[]")
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/image"])
+async def test_a_client_that_leaves_during_a_fetch_leaves_nothing_behind(
+    serve: Serve, upstream: Upstreams, path: str
+) -> None:
+    slow, left = asyncio.Event(), asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        slow.set()
+        while await reader.read(4096):
+            pass
+        left.set()
+        writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        told = orjson.dumps({"data": [{"url": f"{origin}/a.png"}]})
+        painter = await upstream([Do.REQUEST, answer(told, headers=JSON), Do.AGAIN])
+        rig = await serve(routed(painter), trusted_media=frozenset({origin}))
+        body = {"model": "x", "prompt": "A cat"}
+        if path != "/image":
+            part = {"type": "file_url", "file_url": f"{origin}/a.png"}
+            body = {"model": "x", "messages": [{"role": "user", "content": [part]}]}  # type: ignore[dict-item]
+        asking = asyncio.create_task(rig.ask(body, path))
+        async with asyncio.timeout(5):
+            await slow.wait()
+            asking.cancel()
+            await left.wait()
+        row = await rig.row()
+        assert (row["outcome"], row["status"]) == ("cancelled", 499)
+        assert not any(rig.gauges().values())
