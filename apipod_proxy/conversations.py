@@ -1,10 +1,10 @@
-"""Responses that the gateway keeps itself, for clients that go on from them where the provider speaks another dialect."""
+"""Responses that the gateway keeps itself, for clients that go on from them where the provider keeps none."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from apipod_proxy.dialect.openai_responses_memory import (
     wants_keeping,
 )
 from apipod_proxy.dialect.vocabulary import Call, End, Event, Json
-from apipod_proxy.edge.answer import Answer
+from apipod_proxy.edge.answer import STREAM_HEAD, Answer
 from apipod_proxy.errors import StoreError
 from apipod_proxy.exchange import Exchange
 from apipod_proxy.gateway import Gateway
@@ -40,6 +40,9 @@ SECOND_LOOK = 0.2
 
 MOST_WAITING = 64 * 1024 * 1024
 """Bytes of requests whose responses wait to be written. Past it, as with a database that is away, no more are taken."""
+
+FINISHED = (b"response.completed", b"response.incomplete")
+"""The events that hold a finished response."""
 
 BATCH = 50
 TRIES = 3
@@ -88,6 +91,75 @@ class KeepingEncoder(Encoder):
         return body
 
 
+class Watched(Answer):
+    """The client's side of an answer that its provider does not keep: the finished response is handed over before its end is sent."""
+
+    __slots__ = ("_inner", "_keep")
+
+    def __init__(self, inner: Answer, keep: Callable[[dict[str, Json]], None]) -> None:
+        self._inner = inner
+        self._keep = keep
+
+    @property
+    def begun(self) -> bool:
+        return self._inner.begun
+
+    @property
+    def gone(self) -> bool:
+        return self._inner.gone
+
+    @property
+    def paused(self) -> bool:
+        return self._inner.paused
+
+    @property
+    def headers(self) -> bytes:
+        return self._inner.headers
+
+    @headers.setter
+    def headers(self, lines: bytes) -> None:
+        self._inner.headers = lines
+
+    def begin_stream(self, content: bytes = STREAM_HEAD) -> None:
+        self._inner.begin_stream(content)
+
+    def write(self, data: bytes) -> bool:
+        for mark in FINISHED:
+            if mark in data:
+                self._look(data, mark)
+        return self._inner.write(data)
+
+    def end(self) -> None:
+        self._inner.end()
+
+    def send(self, status: int, content_type: bytes, body: bytes, *, head_only: bool = False) -> None:
+        if status == 200:
+            self._take(body)
+        self._inner.send(status, content_type, body, head_only=head_only)
+
+    def drained(self) -> Awaitable[None]:
+        return self._inner.drained()
+
+    def abort(self) -> None:
+        self._inner.abort()
+
+    def _look(self, events: bytes, mark: bytes) -> None:
+        """The terminal event among those of one write; a text may hold its name as well."""
+        for line in events.splitlines():
+            if line.startswith(b"data:") and mark in line:
+                self._take(line[5:])
+
+    def _take(self, data: bytes) -> None:
+        try:
+            found = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return
+        if isinstance(found, dict) and str(found.get("type")).encode() in FINISHED:
+            found = found.get("response")
+        if isinstance(found, dict) and found.get("object") == "response" and found.get("id"):
+            self._keep(found)
+
+
 class Conversations:
     """Stands before the gateway for ``/v1/responses``. ``hours``: how long responses are kept, 0 for not at all.
 
@@ -118,25 +190,32 @@ class Conversations:
             await self._gateway.complete(x, client)
             return
         asked = x.body
-        own = await self._go_on(x, previous) if previous is not None else True
+        kept_by = self._kept_by(x)
+        own = await self._go_on(x, previous, kept_by) if previous is not None else True
         # What the provider keeps by its own id is not the gateway's to keep.
         keeps = own and self._keep_ms > 0 and wants_keeping(members)
         x.dialect = self._row(x, asked, previous, keeps)
+        if keeps and False in kept_by:
+            client = Watched(client, lambda response: self._keep(x, asked, previous, response))
         await self._gateway.complete(x, client)
 
-    async def _go_on(self, x: Exchange, previous: str) -> bool:
+    def _kept_by(self, x: Exchange) -> set[bool]:
+        """Of the candidates that speak Responses: whether their providers keep them."""
+        asking = self._gateway.parts.asking
+        surfaces = [asking.type_of(pair.candidate).surfaces for pair in self._gateway.way(x).plan.pairs]
+        return {spoken[NAME].quirks.keeps_responses for spoken in surfaces if NAME in spoken}
+
+    async def _go_on(self, x: Exchange, previous: str, kept_by: set[bool]) -> bool:
         """Put the conversation into the request. False where only its provider knows it; raises where nobody can."""
         assert x.principal is not None
         conversation = None
-        if previous.startswith(OWN_IDS) and self._keep_ms:
+        if self._keep_ms and (previous.startswith(OWN_IDS) or False in kept_by):
             conversation = await self._conversation(previous, x.principal.user.id)
         if conversation is not None:
             x.body = continued(x.body, conversation)
             x.top = read_request(NAME, x.body)
             return True
-        asking = self._gateway.parts.asking
-        plan = self._gateway.way(x).plan
-        if not any(NAME in asking.type_of(pair.candidate).surfaces for pair in plan.pairs):
+        if True not in kept_by:
             raise not_found(previous)
         return False
 
@@ -179,7 +258,9 @@ class Conversations:
             return KeepingEncoder(info, keep) if keeps else Encoder(info)
 
         def keep(response: dict[str, Json]) -> None:
-            self._keep(x, asked, previous, response)
+            # An id of a provider's own is known there.
+            if str(response["id"]).startswith(OWN_IDS):
+                self._keep(x, asked, previous, response)
 
         return row._replace(decode_request=decode_request, encoder=encoder)
 
@@ -187,7 +268,7 @@ class Conversations:
         """Remember a finished response and have it written."""
         assert x.principal is not None
         response_id = str(response["id"])
-        if not response_id.startswith(OWN_IDS) or response.get("status") == "failed":
+        if response_id in self._waiting or response.get("status") == "failed":
             return
         if self._bytes + len(asked) > MOST_WAITING:
             log.warning("A response is not kept: too many wait to be written.", extra={"request_id": x.id})

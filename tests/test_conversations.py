@@ -18,7 +18,13 @@ from tests.serve.conftest import simulator
 __all__ = ["serve", "simulator"]
 
 OTHER = "sk-other-user-0123456789"
-TYPES = {"chat": "openai_compatible", "messages": "anthropic", "gemini": "google_ai_studio", "own": "openai"}
+TYPES = {
+    "chat": "openai_compatible",
+    "messages": "anthropic",
+    "gemini": "google_ai_studio",
+    "own": "openai",
+    "forgetful": "vllm",
+}
 
 
 def catalog(simulator_url: str) -> dict[str, Any]:
@@ -184,6 +190,27 @@ async def test_a_provider_of_the_same_dialect_keeps_its_own(
     asked = simulator.requests[-1].body
     assert "previous_response_id" not in asked
     assert "kept here" in orjson.dumps(asked["input"]).decode()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_a_provider_that_speaks_responses_and_keeps_none_is_sent_the_conversation(
+    serve: Serve, simulator: Simulator, sdk: Sdk, stream: bool
+) -> None:
+    client = sdk(await serve(catalog(simulator.url)))
+    model = "forgetful/m"
+    made = await respond(client, stream, model=model, input="first question")
+    assert not made.id.startswith("resp_req_")
+    await respond(client, stream, model=model, input="second question", previous_response_id=made.id)
+    asked = simulator.requests[-1].body
+    assert "previous_response_id" not in asked
+    assert [item["role"] for item in asked["input"] if item["type"] == "message"] == [
+        "user",
+        "assistant",
+        "user",
+    ]
+    assert (await client.responses.retrieve(made.id)).output_text == made.output_text
+    with pytest.raises(openai.BadRequestError):
+        await respond(client, stream, model=model, input="x", previous_response_id="resp_unknown")
 
 
 async def test_another_process_goes_on_at_once(

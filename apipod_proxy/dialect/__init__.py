@@ -61,6 +61,8 @@ class Quirks:
     """Chat: the id of a tool call has exactly nine letters and digits (Mistral)."""
     custom_tools: bool = False
     """Chat: tools that take free text are known; else they become functions with one parameter."""
+    keeps_responses: bool = True
+    """Responses: the provider keeps them, so that ``previous_response_id`` is known there."""
     extra: Mapping[str, object] = field(default_factory=dict)
 
 

@@ -1,4 +1,4 @@
-"""DeepSeek, which speaks Chat and, under a path of its own, Messages. https://api-docs.deepseek.com"""
+"""DeepSeek, which speaks Chat, Responses and, under a path of its own, Messages. https://api-docs.deepseek.com"""
 
 from apipod_proxy.dialect import Quirks
 from apipod_proxy.upstream.provider import TRACE_HEADERS, ProviderType, Surface
@@ -17,6 +17,7 @@ TYPE = ProviderType(
             ),
         ),
         "anthropic": Surface("/anthropic/v1/messages"),
+        "openai_responses": Surface("/responses", quirks=Quirks(keeps_responses=False)),
         "completions": Surface("/beta/completions"),
         "models": Surface("/v1/models"),
     },

@@ -15,7 +15,9 @@ TYPE = ProviderType(
                 drop=frozenset({"logit_bias", "logprobs", "top_logprobs", "store"}),
             ),
         ),
-        "openai_responses": Surface("/v1/responses"),
+        "openai_responses": Surface(
+            "/v1/responses", quirks=Quirks(keeps_responses=False, drop=frozenset({"store"}))
+        ),
         "speech": Surface("/v1/audio/speech"),
         "transcriptions": Surface("/v1/audio/transcriptions"),
         "translations": Surface("/v1/audio/translations"),

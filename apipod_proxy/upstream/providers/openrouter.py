@@ -17,7 +17,7 @@ TYPE = ProviderType(
             ),
         ),
         "anthropic": Surface("/v1/messages"),
-        "openai_responses": Surface("/v1/responses"),
+        "openai_responses": Surface("/v1/responses", quirks=Quirks(keeps_responses=False)),
         "embeddings": Surface("/v1/embeddings"),
         "completions": Surface("/v1/completions"),
         "models": Surface("/v1/models"),

@@ -10,7 +10,7 @@ TYPE = ProviderType(
         "openai_chat": Surface(
             "/v1/chat/completions", quirks=Quirks(developer_role=False, reasoning_field="reasoning")
         ),
-        "openai_responses": Surface("/v1/responses"),
+        "openai_responses": Surface("/v1/responses", quirks=Quirks(keeps_responses=False)),
         "embeddings": Surface("/v1/embeddings"),
         "transcriptions": Surface("/v1/audio/transcriptions"),
         "completions": Surface("/v1/completions"),

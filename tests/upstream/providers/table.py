@@ -199,6 +199,7 @@ DEEPSEEK = Fake(
             "max_completion_tokens",
         ),
         MESSAGES: messages("/anthropic/v1/messages"),
+        RESPONSES: responses(),
     },
     nested(
         401,
