@@ -323,12 +323,12 @@ class Server:
 
     def _counts(self) -> dict[str, Handler]:
         bodies = BodyReader(self.settings.max_body_mb)
-        messages, gemini = (
+        messages, gemini, responses = (
             TokenCounts(name, self._principal, bodies, self.counting.count).handle
-            for name in (ANTHROPIC, GEMINI)
+            for name in (ANTHROPIC, GEMINI, RESPONSES)
         )
         verbs = {f"{prefix}{{model:.+}}:countTokens": gemini for prefix in GEMINI_PREFIXES}
-        return {"/v1/messages/count_tokens": messages, **verbs}
+        return {"/v1/messages/count_tokens": messages, "/v1/responses/input_tokens": responses, **verbs}
 
     def _admin(self) -> AdminApi:
         now = asyncio.get_running_loop().time

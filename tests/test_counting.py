@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import anthropic
+import openai
 import orjson
 import pytest
 from google import genai
@@ -17,7 +18,7 @@ from tests.gateway.conftest import KEY, Rig, Serve, Upstreams, catalog, serve, u
 
 __all__ = ["serve", "upstream"]
 
-TYPES = {"oai": "openai_compatible", "gem": "google_ai_studio", "ant": "anthropic"}
+TYPES = {"own": "openai", "oai": "openai_compatible", "gem": "google_ai_studio", "ant": "anthropic"}
 TEXT = "How many tokens are in this sentence of ten words?"
 
 
@@ -73,6 +74,20 @@ async def test_the_sdk_of_gemini_counts(rig: Rig, simulator: Simulator, model: s
     if model != "oai/gpt":
         path = "/v1/messages/count_tokens" if model == "ant/claude" else "/v1beta/models/gemini:countTokens"
         assert simulator.requests[-1].path == path
+
+
+@pytest.mark.parametrize("model", ["ant/claude", "gem/gemini", "oai/gpt", "own/gpt"])
+async def test_the_sdk_of_responses_counts(rig: Rig, simulator: Simulator, model: str) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{rig.url}/v1", api_key=KEY, max_retries=0) as sdk:
+        told = await sdk.responses.input_tokens.count(model=model, input=TEXT, instructions="Be brief")
+    assert told.input_tokens > 5
+    assert told.object == "response.input_tokens"
+    paths = {
+        "ant/claude": "/v1/messages/count_tokens",
+        "gem/gemini": "/v1beta/models/gemini:countTokens",
+        "own/gpt": "/v1/responses/input_tokens",
+    }
+    assert [one.path for one in simulator.requests] == ([paths[model]] if model in paths else [])
 
 
 async def test_a_whole_request_of_gemini_is_counted_under_the_providers_name(

@@ -1,4 +1,4 @@
-"""Counting the tokens of a request: ``count_tokens`` of Messages and ``countTokens`` of Gemini, and an estimate where nobody counts."""
+"""Counting the tokens of a request: ``count_tokens`` of Messages, ``countTokens`` of Gemini, ``input_tokens`` of Responses, and an estimate."""
 
 from __future__ import annotations
 
@@ -13,17 +13,30 @@ from apipod_proxy.dialect.usage import count
 
 MESSAGES = "anthropic"
 GEMINI = "gemini"
+RESPONSES = "openai_responses"
 
-SURFACES: Mapping[str, str] = {MESSAGES: "count_tokens", GEMINI: "gemini_count_tokens"}
+SURFACES: Mapping[str, str] = {
+    MESSAGES: "count_tokens",
+    GEMINI: "gemini_count_tokens",
+    RESPONSES: "input_tokens",
+}
 """The surface of a provider's type that counts, by the dialect that it speaks."""
 
 # What a count takes; the rest of a request is refused there.
-_COUNTED = frozenset(
-    {
-        *("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config"),
-        *("output_format", "context_management", "mcp_servers", "cache_control", "speed"),
-    }
-)
+_COUNTED: Mapping[str, frozenset[str]] = {
+    MESSAGES: frozenset(
+        {
+            *("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config"),
+            *("output_format", "context_management", "mcp_servers", "cache_control", "speed"),
+        }
+    ),
+    RESPONSES: frozenset(
+        {
+            *("model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "reasoning"),
+            *("text", "truncation", "conversation", "previous_response_id"),
+        }
+    ),
+}
 _WRAPPED = ("generateContentRequest", "generate_content_request")
 
 TENTHS_OF_BYTES_PER_TOKEN = 32
@@ -76,7 +89,7 @@ def around(spoken: str, whole: bytes, model: str) -> bytes:
     source: Object = orjson.loads(whole)
     if spoken == GEMINI:
         return orjson.dumps({"generateContentRequest": {"model": f"models/{model}", **source}})
-    return orjson.dumps({name: value for name, value in source.items() if name in _COUNTED})
+    return orjson.dumps({name: value for name, value in source.items() if name in _COUNTED[spoken]})
 
 
 def tokens_in(spoken: str, answer: bytes) -> int | None:
@@ -107,4 +120,5 @@ def _gemini_count(tokens: int) -> Json:
 _TOLD: Mapping[str, Callable[[int], Json]] = {
     MESSAGES: lambda tokens: {"input_tokens": tokens},
     GEMINI: _gemini_count,
+    RESPONSES: lambda tokens: {"object": "response.input_tokens", "input_tokens": tokens},
 }

@@ -57,12 +57,14 @@ def test_a_request_for_a_completion_becomes_one_to_count() -> None:
         "system": "s",
         "tools": [],
     }
+    whole = dumps(model="up", input=[], max_output_tokens=5, store=False, stream=True)
+    assert orjson.loads(around("openai_responses", whole, "up")) == {"model": "up", "input": []}
     assert orjson.loads(around("gemini", dumps(contents=TURNS), "up")) == {
         "generateContentRequest": {"model": "models/up", "contents": TURNS}
     }
 
 
-@pytest.mark.parametrize("dialect", ["anthropic", "gemini"])
+@pytest.mark.parametrize("dialect", ["anthropic", "gemini", "openai_responses"])
 def test_what_is_told_can_be_read(dialect: str) -> None:
     assert tokens_in(dialect, told(dialect, 7)) == 7
     for wrong in (b"no", b"[]", b"{}", b'{"input_tokens":"7"}'):

@@ -1,14 +1,13 @@
 """The simulator of this program (``apipod-proxy simulate``), which speaks every dialect, so that every client is spliced."""
 
 from apipod_proxy.upstream.provider import TRACE_HEADERS, Auth, ProviderType
-from apipod_proxy.upstream.providers import anthropic, google_ai_studio
-from apipod_proxy.upstream.providers.openai import OPENAI_SURFACES
+from apipod_proxy.upstream.providers import anthropic, google_ai_studio, openai
 
 TYPE = ProviderType(
     name="simulator",
     base_url="http://127.0.0.1:9100",
     surfaces={
-        **OPENAI_SURFACES,
+        **openai.TYPE.surfaces,
         "anthropic": anthropic.TYPE.surfaces["anthropic"],
         "gemini": google_ai_studio.TYPE.surfaces["gemini"],
         "count_tokens": anthropic.TYPE.surfaces["count_tokens"],
