@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from apipod_proxy.catalog.model import Candidate
 from apipod_proxy.errors import ProxyError
@@ -103,7 +103,8 @@ async def _run(
 ) -> Ended:
     running = {gateway.loop.create_task(gateway.attempt(ask, *first, race)): first[0]}
     try:
-        await asyncio.wait((*running, race.decided), timeout=delay, return_when=asyncio.FIRST_COMPLETED)
+        waiting: list[asyncio.Future[Any]] = [*running, race.decided]
+        await asyncio.wait(waiting, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
         late = race.winner is None and not any(task.done() for task in running)
         if late and gateway.hedges.allowed(ask.way.plan.route):
             second = await _next_with_room(gateway, ask, race, rest)
