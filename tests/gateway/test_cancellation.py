@@ -128,10 +128,9 @@ async def test_a_client_that_leaves_in_the_pause_before_a_repeat_is_not_asked_fo
     serve: Serve, upstream: Upstreams
 ) -> None:
     server = await upstream(refuses(503))
-    rig = await serve(catalog(server, retries={"attempts": 3, "base": 5, "max": 5}))
+    rig = await serve(catalog(server, retries={"attempts": 3, "base": 60, "max": 60}))
     asked = asyncio.create_task(rig.ask(chat()))
-    await until(lambda: server.received)
-    await asyncio.sleep(0.05)
+    await until(lambda: rig.server.upstream_health.status(0))
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
     row = await rig.row()

@@ -60,7 +60,7 @@ async def test_a_late_request_is_answered_by_a_second_candidate_and_the_first_is
     await known(rig)
     begun = time.monotonic()
     answer, body = await rig.ask(chat(stream))
-    assert 0.05 <= time.monotonic() - begun < 0.4
+    assert 0.05 <= time.monotonic() - begun < 0.9
     assert answer.headers["x-apipod-model"] == "m1"
     assert answer.headers["x-apipod-attempts"] == "2"
     if stream:
@@ -68,7 +68,7 @@ async def test_a_late_request_is_answered_by_a_second_candidate_and_the_first_is
         assert body.endswith(DONE)
     else:
         assert body == whole().replace(b'"up"', b'"x"')
-    await slow.peers[0].closed(0.1)
+    await slow.peers[0].closed(0.5)
     row = await rig.row()
     assert (row["outcome"], row["routed_model"], row["input_tokens"], row["output_tokens"]) == (
         "ok",
@@ -105,7 +105,7 @@ async def test_the_first_may_still_win(serve: Serve, upstream: Upstreams) -> Non
     answer, body = await rig.ask(chat(True))
     assert answer.headers["x-apipod-model"] == "m0"
     assert texts(body) == "Hello"
-    await second.peers[0].closed(0.1)
+    await second.peers[0].closed(0.5)
     row = await rig.row()
     assert [(one["model"], one["outcome"]) for one in row["attempts"]] == [("m1", "outrun"), ("m0", "ok")]
 
@@ -119,7 +119,7 @@ async def test_the_loser_is_cut_off_when_content_comes_and_not_when_the_stream_e
     await known(rig)
     async with rig.post(chat(True)) as answer:
         await answer.content.readline()
-        await slow.peers[0].closed(0.1)
+        await slow.peers[0].closed(0.5)
         assert texts(HELLO[1] + await answer.read()) == "Hello"
 
 
@@ -155,7 +155,7 @@ async def test_a_rejected_request_stops_the_other_attempt(serve: Serve, upstream
     await known(rig)
     answer, _ = await rig.ask(chat())
     assert answer.status == 400
-    await other.peers[0].closed(0.1)
+    await other.peers[0].closed(0.5)
     row = await rig.row()
     assert (row["outcome"], row["output_tokens"]) == ("failed", 0)
     await until(lambda: set(rig.gauges().values()) == {0})
@@ -171,7 +171,7 @@ async def test_a_client_that_leaves_ends_both_attempts(serve: Serve, upstream: U
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
     for server in servers:
-        await server.peers[0].closed(0.1)
+        await server.peers[0].closed(0.5)
     row = await rig.row()
     assert row["outcome"] == "cancelled"
     assert [one["outcome"] for one in row["attempts"]] == ["cancelled", "cancelled"]
@@ -220,4 +220,4 @@ async def test_a_route_learns_when_it_is_late(serve: Serve, upstream: Upstreams)
         await rig.ask(chat(True))
     delay = rig.server.gateway.hedges.delay("x")
     assert delay is not None
-    assert delay < 0.2
+    assert delay < 1

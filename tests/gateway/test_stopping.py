@@ -42,7 +42,7 @@ async def test_a_request_without_content_yet_is_refused(
     asked = asyncio.create_task(rig.ask(chat(stream)))
     await until(lambda: server.received)
     await assert_told(rig, asked)
-    await server.peers[0].closed(0.1)
+    await server.peers[0].closed(0.5)
 
 
 async def test_a_stream_ends_with_an_error_event(serve: Serve, upstream: Upstreams) -> None:
@@ -70,10 +70,9 @@ async def test_a_request_that_waits_for_room_is_refused(serve: Serve, upstream: 
 
 async def test_a_request_in_the_pause_before_a_repeat_is_refused(serve: Serve, upstream: Upstreams) -> None:
     server = await upstream(refuses(500))
-    rig = await serve(catalog(server, retries={"attempts": 3, "base": 20, "max": 20}))
+    rig = await serve(catalog(server, retries={"attempts": 3, "base": 60, "max": 60}))
     asked = asyncio.create_task(rig.ask(chat()))
-    await until(lambda: server.received)
-    await asyncio.sleep(0.05)
+    await until(lambda: rig.server.upstream_health.status(0))
     await assert_told(rig, asked)
 
 

