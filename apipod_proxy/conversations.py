@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from apipod_proxy.dialect.openai_responses_memory import (
 )
 from apipod_proxy.dialect.vocabulary import Call, End, Event, Json
 from apipod_proxy.edge.answer import STREAM_HEAD, Answer
-from apipod_proxy.errors import StoreError
+from apipod_proxy.errors import ClientError, StoreError
 from apipod_proxy.exchange import Exchange
 from apipod_proxy.gateway import Gateway
 from apipod_proxy.serving import Serving
@@ -285,7 +285,7 @@ class Conversations:
         """Until nothing waits. What cannot be written is given up: the client has its answer."""
         while self._waiting:
             batch = list(islice(self._waiting.values(), BATCH))
-            rows = [turn.row() for turn in batch]
+            rows = list(rows_of(batch))
             for left in reversed(range(TRIES)):
                 try:
                     await self._table.put(rows)
@@ -327,6 +327,15 @@ class Conversations:
         if writer is not None and not writer.done():
             await asyncio.wait((writer,), timeout=CLOSE_SECONDS)
             writer.cancel()
+
+
+def rows_of(batch: Sequence[Turn]) -> Iterator[StoredResponse]:
+    """Those that can be kept: a provider of the same dialect may take a request that is not readable here."""
+    for turn in batch:
+        try:
+            yield turn.row()
+        except (ClientError, ValueError):
+            log.warning("A response is not kept: its request cannot be read.", extra={"response": turn.id})
 
 
 def joined(turns: list[bytes]) -> bytes:

@@ -10,7 +10,7 @@ import openai
 import orjson
 import pytest
 
-from apipod_proxy.conversations import joined
+from apipod_proxy.conversations import Turn, joined, rows_of
 from apipod_proxy.simulator import Simulator
 from tests.gateway.conftest import KEY, Rig, Serve, serve
 from tests.serve.conftest import simulator
@@ -222,6 +222,11 @@ async def test_another_process_goes_on_at_once(
     for number, client in enumerate((other, one, other), 1):
         previous = (await turn(client, input=f"turn {number}", previous_response_id=previous)).id
     assert len(simulator.requests[-1].body["messages"]) == 7
+
+
+def test_a_request_that_cannot_be_read_does_not_keep_others_from_being_written() -> None:
+    good = Turn("resp_1", "ann", None, 1, 2, b'{"input":"hi"}', {"output": []})
+    assert [row.id for row in rows_of([good._replace(id="resp_0", body=b"[]"), good])] == ["resp_1"]
 
 
 @pytest.mark.parametrize(

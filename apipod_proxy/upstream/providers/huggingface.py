@@ -10,7 +10,7 @@ TYPE = ProviderType(
         "openai_chat": Surface(
             "/v1/chat/completions", quirks=Quirks(max_tokens_field="max_tokens", developer_role=False)
         ),
-        "openai_responses": Surface("/v1/responses"),
+        "openai_responses": Surface("/v1/responses", quirks=Quirks(keeps_responses=False)),
         "images": Surface("/v1/images/generations"),
         "models": Surface("/v1/models"),
     },
