@@ -13,6 +13,11 @@ import pytest
 import redis.asyncio
 import uvloop
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import HealthCheck, settings
+
+# How fast examples are drawn says nothing on a machine that is busy with other tests.
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
 
 T = TypeVar("T")
 

@@ -103,6 +103,7 @@ async def test_a_silent_handshake_counts_as_connecting() -> None:
         pool = pool_of_tests()
         recorder = await ask(pool, endpoint_of(server, None), timeouts=Timeouts(0.1, 9, 9))
         assert recorder.error is not None and recorder.error.status == 504
+        await server.arrived.wait()
         await server.peers[0].closed(0.2)
         await pool.close()
 
