@@ -35,6 +35,7 @@ class Siblings:
         self._answers = answers
         self._others = [number for number in range(count) if number != index]
         self._reports: dict[int, dict[str, Any] | None] = dict.fromkeys(self._others)
+        self._silent: set[int] = set()
         self._server: asyncio.Server | None = None
         self._rounds: asyncio.Task[None] | None = None
         self._descriptor = -1
@@ -73,12 +74,15 @@ class Siblings:
     async def _ask(self, number: int, question: str) -> bytes | None:
         writer: asyncio.StreamWriter | None = None
         try:
-            async with asyncio.timeout(ASK_SECONDS if self._reports[number] else MISSING_SECONDS):
+            async with asyncio.timeout(MISSING_SECONDS if number in self._silent else ASK_SECONDS):
                 reader, writer = await asyncio.open_unix_connection(self._path(number))
                 writer.write(f"{question}\n".encode())
-                return await reader.read(-1) or None
+                answer = await reader.read(-1)
+            self._silent.discard(number)
+            return answer or None
         except (OSError, TimeoutError):
             # It is starting, dying or busy: the caller names it as missing.
+            self._silent.add(number)
             return None
         finally:
             if writer is not None:
