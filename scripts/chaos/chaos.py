@@ -40,7 +40,10 @@ from processes import (
 FAILING = "key-a"
 RATE = 50.0
 TRIES = 3
-"""A busy machine delays a few of several hundred requests now and then; what a gateway does wrong it does every time."""
+"""A busy machine delays a few of several hundred requests now and then, so a run that was too slow is repeated, and the table says so.
+
+Requests, errors and cuts of all runs are added up: an error is never repeated away. Times are those of the last run.
+"""
 
 OPEN_SECONDS = 3.0
 TIMEOUTS = {"connect": 1, "first_byte": 1, "idle": 1}
@@ -181,10 +184,25 @@ class Outcome(NamedTuple):
     healthy: float
     after: float
     back_after: float | None
+    runs: int = 1
+
+    @property
+    def too_slow(self) -> bool:
+        return not self.fault.slow and self.after >= 2 * self.healthy
 
     @property
     def holds(self) -> bool:
-        return not self.errors and (self.fault.slow or self.after < 2 * self.healthy)
+        return not self.errors and not self.too_slow
+
+    def after_run(self, before: Outcome) -> Outcome:
+        """This run, with what is counted of those before it."""
+        return self._replace(
+            requests=before.requests + self.requests,
+            errors=before.errors + self.errors,
+            cut=before.cut + self.cut,
+            asked=before.asked + self.asked,
+            runs=before.runs + 1,
+        )
 
     def row(self) -> list[str]:
         out = "stays in" if self.out_after is None else f"{self.out_after:.1f} s"
@@ -197,6 +215,7 @@ class Outcome(NamedTuple):
         )
         return [
             self.fault.name,
+            str(self.runs),
             str(self.requests),
             str(len(self.errors)),
             str(self.cut),
@@ -209,6 +228,7 @@ class Outcome(NamedTuple):
 
 HEAD = [
     "fault of one of three providers",
+    "runs",
     "requests",
     "errors before content",
     "cut after content",
@@ -300,6 +320,7 @@ async def lose_redis(url: str, folder: Path, quick: bool) -> list[str]:
     after = quantile([one.to_first for one in during], 0.99)
     return [
         "Redis is stopped and started",
+        "1",
         str(len(during)),
         str(sum(bool(one.fault) for one in during)),
         "0",
@@ -325,10 +346,9 @@ async def main(arguments: argparse.Namespace) -> int:
             for fault in FAULTS:
                 if chosen is not None and fault.name not in chosen:
                     continue
-                for _ in range(TRIES):
-                    outcome = await suffer(stage, fault)
-                    if outcome.holds:
-                        break
+                outcome = await suffer(stage, fault)
+                while outcome.too_slow and not outcome.errors and outcome.runs < TRIES:
+                    outcome = (await suffer(stage, fault)).after_run(outcome)
                 rows.append(outcome.row())
                 if not outcome.holds:
                     broken.append(outcome)
@@ -343,7 +363,7 @@ async def main(arguments: argparse.Namespace) -> int:
         print(
             f"DOES NOT HOLD: {outcome.fault.name}: {'; '.join(sorted(errors)) or 'too slow'}", file=sys.stderr
         )
-    return 1 if broken or any(row[2] != "0" for row in rows) else 0
+    return 1 if broken or any(row[HEAD.index("errors before content")] != "0" for row in rows) else 0
 
 
 if __name__ == "__main__":
