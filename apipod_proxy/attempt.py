@@ -213,6 +213,8 @@ def cleaned(error: UpstreamStatus, x: Exchange, candidate: Candidate) -> Upstrea
             if candidate.account.api_key:
                 text = text.replace(candidate.account.api_key, "***")
             if candidate.upstream_model and candidate.upstream_model != x.requested_model:
-                text = text.replace(candidate.upstream_model, x.requested_model)
+                # Whole words only: a short name may be part of any other word.
+                name = rf"(?<![\w./:-]){re.escape(candidate.upstream_model)}(?![\w-])"
+                text = re.sub(name, lambda _: x.requested_model, text)
             error.message = KEY_LIKE.sub("***", text)
     return error
