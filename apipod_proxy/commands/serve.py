@@ -22,7 +22,7 @@ from apipod_proxy.edge.loop import raise_descriptor_limit, settle_memory
 from apipod_proxy.edge.loop import run as run_loop
 from apipod_proxy.edge.notify import ServiceManager
 from apipod_proxy.edge.shutdown import Shutdown
-from apipod_proxy.edge.workers import Parent, Seat, reserve_port
+from apipod_proxy.edge.workers import BEAT_SECONDS, Parent, Seat, reserve_port
 from apipod_proxy.errors import ProxyError
 from apipod_proxy.mistakes import OperatorMistake
 from apipod_proxy.preparation import apply_config
@@ -107,7 +107,13 @@ async def _watch(manager: ServiceManager, seat: Seat | None, shutdown: Shutdown)
         gone = asyncio.Event()
         loop.add_reader(seat.parent, gone.set)
         try:
-            await gone.wait()
+            while not gone.is_set():
+                seat.beat()
+                try:
+                    async with asyncio.timeout(BEAT_SECONDS):
+                        await gone.wait()
+                except TimeoutError:
+                    continue
         finally:
             loop.remove_reader(seat.parent)
         log.error("The parent is gone.")

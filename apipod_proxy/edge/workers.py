@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,10 @@ from apipod_proxy.edge.notify import ServiceManager
 log = logging.getLogger("apipod_proxy.workers")
 
 READY = b"R"
+BEAT = b"."
+BEAT_SECONDS = 1.0
+HUNG_SECONDS = 30.0
+"""A worker whose loop gives no sign of life for so long is replaced: its share of the connections would wait for nothing."""
 SOON_SECONDS = 10.0
 """A worker that lived shorter counts as failing, and waits longer each time before it is started again."""
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 30.0
@@ -36,6 +41,8 @@ class Seat(NamedTuple):
     workers: int
     folder: Path
     ready: Callable[[], None]
+    beat: Callable[[], None]
+    """A sign of life, to be given every BEAT_SECONDS once it has been given first."""
     parent: int
     """A descriptor that becomes readable when the parent is gone."""
 
@@ -48,6 +55,7 @@ class _Worker:
         self.pid = 0
         self.ready = False
         self.was_ready = False
+        self.heard_at: float | None = None
         self.pipe = -1
         self.started_at = 0.0
         self.failures = 0
@@ -116,6 +124,7 @@ class Parent:
         os.close(write_end)
         os.set_blocking(read_end, False)
         worker.pid, worker.pipe, worker.ready, worker.started_at = pid, read_end, False, now
+        worker.heard_at = None
 
     def _be(self, index: int, write_end: int) -> int:
         """The life of a worker, in its own process."""
@@ -130,10 +139,18 @@ class Parent:
                 if other.pipe >= 0:
                     os.close(other.pipe)
 
-            def ready() -> None:
-                os.write(write_end, READY)
-
-            return self._work(Seat(index, len(self._workers), self._folder, ready, self._life))
+            os.set_blocking(write_end, False)
+            say = partial(_say, write_end)
+            return self._work(
+                Seat(
+                    index,
+                    len(self._workers),
+                    self._folder,
+                    partial(say, READY),
+                    partial(say, BEAT),
+                    self._life,
+                )
+            )
         except SystemExit as exc:
             return exc.code if isinstance(exc.code, int) else 1
         except BaseException:
@@ -153,9 +170,12 @@ class Parent:
                     self._stop()
         for worker in self._workers:
             if worker.pipe in readable:
-                if os.read(worker.pipe, 16):
+                said = os.read(worker.pipe, 512)
+                if READY in said:
                     worker.ready = worker.was_ready = True
-                else:
+                if BEAT in said:
+                    worker.heard_at = time.monotonic()
+                if not said:
                     os.close(worker.pipe)
                     worker.pipe = -1
 
@@ -205,10 +225,14 @@ class Parent:
         if watchdog is not None and now - self._alive_at > watchdog / 3:
             self._alive_at = now
             self._manager.alive()
-        if self._stopping_since is not None and now - self._stopping_since > self._stop_seconds:
-            for worker in self._workers:
-                if worker.pid:
-                    os.kill(worker.pid, signal.SIGKILL)
+        ends = self._stopping_since is not None and now - self._stopping_since > self._stop_seconds
+        for worker in self._workers:
+            hangs = worker.heard_at is not None and now - worker.heard_at > HUNG_SECONDS
+            if worker.pid and hangs:
+                log.error("A worker hangs; it is replaced.", extra={"worker": worker.index})
+            if worker.pid and (hangs or ends):
+                os.kill(worker.pid, signal.SIGKILL)
+                worker.heard_at = None
 
     def _stop(self) -> None:
         """Pass the signal on; a second one makes the workers hurry."""
@@ -218,6 +242,14 @@ class Parent:
         for worker in self._workers:
             if worker.pid:
                 os.kill(worker.pid, signal.SIGTERM)
+
+
+def _say(descriptor: int, word: bytes) -> None:
+    """A word to the parent; one that does not read, or is gone, is noticed elsewhere."""
+    try:
+        os.write(descriptor, word)
+    except OSError:
+        return
 
 
 def _noticed(number: int, frame: object) -> None:

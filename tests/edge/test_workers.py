@@ -19,8 +19,10 @@ PROGRAM = """
 import os, select, signal, sys, time
 from pathlib import Path
 from apipod_proxy.edge.notify import ServiceManager
+from apipod_proxy.edge import workers
 from apipod_proxy.edge.workers import Parent, Seat
 
+workers.HUNG_SECONDS = {hung}
 folder = Path(sys.argv[1])
 
 def work(seat: Seat) -> int:
@@ -30,7 +32,8 @@ def work(seat: Seat) -> int:
     seat.folder.mkdir(parents=True, exist_ok=True)
     (folder / f"worker-{{seat.number}}").write_text(str(os.getpid()))
     seat.ready()
-    select.select([seat.parent], [], [])
+    while not select.select([seat.parent], [], [], 0.1)[0]:
+        seat.beat()
     (folder / "orphaned").write_text("1")
     return 3
 
@@ -43,14 +46,14 @@ Start = Callable[..., "Family"]
 class Family:
     """A parent and its workers, who write down their process ids."""
 
-    def __init__(self, folder: Path, count: int, code: int | None) -> None:
+    def __init__(self, folder: Path, count: int, code: int | None, hung: float) -> None:
         self.folder = folder
         self.count = count
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.manager.bind(str(folder / "notify"))
         self.manager.settimeout(10)
         self.parent = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM.format(count=count, code=code), str(folder)],
+            [sys.executable, "-c", PROGRAM.format(count=count, code=code, hung=hung), str(folder)],
             env={**os.environ, "NOTIFY_SOCKET": str(folder / "notify")},
         )
 
@@ -77,8 +80,8 @@ class Family:
 def start(tmp_path: Path) -> Iterator[Start]:
     families: list[Family] = []
 
-    def begin(count: int = 2, code: int | None = None) -> Family:
-        families.append(Family(tmp_path, count, code))
+    def begin(count: int = 2, code: int | None = None, hung: float = 30.0) -> Family:
+        families.append(Family(tmp_path, count, code, hung))
         return families[-1]
 
     yield begin
@@ -114,6 +117,18 @@ def test_a_worker_that_dies_is_started_again(start: Start) -> None:
     os.kill(first, signal.SIGKILL)
     assert family.worker(1, other_than=first) != first
     family.parent.send_signal(signal.SIGINT)
+    assert family.parent.wait(10) == 0
+
+
+def test_a_worker_that_hangs_is_replaced(start: Start) -> None:
+    family = start(hung=0.8)
+    family.heard()
+    first = family.worker(0)
+    time.sleep(0.3)
+    os.kill(first, signal.SIGSTOP)
+    assert family.worker(0, other_than=first) != first
+    assert gone(first)
+    family.parent.send_signal(signal.SIGTERM)
     assert family.parent.wait(10) == 0
 
 
