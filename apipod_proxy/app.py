@@ -24,7 +24,6 @@ from apipod_proxy.auth import Principal, credential, identify
 from apipod_proxy.booking import Booking
 from apipod_proxy.catalog.loader import CatalogWatcher
 from apipod_proxy.catalog.model import Account, Candidate, Provider, Snapshot
-from apipod_proxy.commands.keys import makers
 from apipod_proxy.conversations import Conversations
 from apipod_proxy.counting import Counting
 from apipod_proxy.dialect.table import DIALECTS, SPOKEN
@@ -59,7 +58,7 @@ from apipod_proxy.limit.pace import Budget
 from apipod_proxy.operations import OperationAsking, OperationGateway
 from apipod_proxy.overview import Overview
 from apipod_proxy.pictures import studio
-from apipod_proxy.preparation import apply_config, base_urls, migrate, open_settings_store, open_vault
+from apipod_proxy.preparation import apply_config, base_urls, makers, migrate, open_settings_store, open_vault
 from apipod_proxy.probes import Prober
 from apipod_proxy.route.capabilities import BITS
 from apipod_proxy.route.health import Health as UpstreamHealth

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from apipod_proxy.auth.keys import new_key
+from apipod_proxy.catalog.keys import Makers
 from apipod_proxy.catalog.takeover.signs import may_be_foreign
 from apipod_proxy.catalog.vault import Vault
 from apipod_proxy.mistakes import OperatorMistake
@@ -141,6 +143,15 @@ async def read_database(place: str, environment: Mapping[str, str]) -> CatalogTe
     except CatalogMistakes as mistakes:
         raise OperatorMistake(*mistakes.lines) from mistakes
     return CatalogText(taken.text(), taken.notes)
+
+
+def makers() -> Makers:
+    """Keys and ids from the system's randomness, times from its clock."""
+    return Makers(
+        key=lambda: new_key(os.urandom),
+        id=lambda: secrets.token_hex(8),
+        now_ms=lambda: time.time_ns() // 1_000_000,
+    )
 
 
 def read_text(path: Path) -> str:

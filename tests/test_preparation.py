@@ -11,6 +11,7 @@ from apipod_proxy.preparation import (
     apply_config,
     apply_text,
     base_urls,
+    makers,
     migrate,
     open_settings_store,
     open_vault,
@@ -78,3 +79,10 @@ def test_files_of_the_operator_are_read_or_refused_in_a_line(tmp_path: Path) -> 
 def test_every_provider_type_is_offered_with_its_base_url() -> None:
     assert base_urls()["openai"] == "https://api.openai.com/v1"
     assert base_urls()["openai_compatible"] == ""
+
+
+def test_keys_and_ids_are_fresh_each_time() -> None:
+    made = makers()
+    assert made.key().startswith("apk_")
+    assert made.id() != made.id()
+    assert made.now_ms() > 1_700_000_000_000

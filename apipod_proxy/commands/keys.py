@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
 import sys
 import time
 from argparse import Namespace
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from apipod_proxy.auth.keys import new_key
-from apipod_proxy.catalog.keys import DEFAULT_SUBSCRIPTION, CreatedKey, KeyService, Makers
+from apipod_proxy.catalog.keys import DEFAULT_SUBSCRIPTION, CreatedKey, KeyService
 from apipod_proxy.catalog.model import ApiKey
 from apipod_proxy.commands.common import facts, loaded, table
 from apipod_proxy.mistakes import OperatorMistake
+from apipod_proxy.preparation import makers
 from apipod_proxy.settings import Loaded
 
 
 def run(arguments: Namespace, environ: Mapping[str, str]) -> int:
     return asyncio.run(_run(arguments, loaded(arguments, environ)))
-
-
-def makers() -> Makers:
-    """Keys and ids from the system's randomness, times from its clock."""
-    return Makers(
-        key=lambda: new_key(os.urandom),
-        id=lambda: secrets.token_hex(8),
-        now_ms=lambda: time.time_ns() // 1_000_000,
-    )
 
 
 async def _run(arguments: Namespace, given: Loaded) -> int:
