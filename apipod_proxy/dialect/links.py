@@ -17,10 +17,12 @@ import orjson
 
 from apipod_proxy.dialect import media_types
 from apipod_proxy.dialect.fields import Json, Object, a_text, an_object, opt_text, required
+from apipod_proxy.dialect.words import holds
 from apipod_proxy.errors import BadRequest
 
 CHAT = "openai_chat"
 EXTENSIONS = ("file_url", "audio_url")
+EXTENSION_WORDS = tuple(name.encode() for name in EXTENSIONS)
 
 _AUDIO_FORMATS = {"audio/mpeg": "mp3", "audio/wav": "wav"}
 
@@ -67,8 +69,7 @@ def needed(found: list[Link], spoken: str, *, spliced: bool, fetches_urls: bool)
 
 def may_hold_links(dialect: str, body: bytes, *, loads: bool) -> bool:
     """A cheap test, which may see what is not there. ``loads``: the provider takes URLs as the client gives them."""
-    # Long words are found fast, because a search for them leaps.
-    if dialect == CHAT and (b'"file_url"' in body or b'"audio_url"' in body):
+    if dialect == CHAT and holds(body, EXTENSION_WORDS):
         return True
     return not loads and b"http" in body
 
