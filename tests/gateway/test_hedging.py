@@ -179,8 +179,8 @@ async def test_a_client_that_leaves_ends_both_attempts(serve: Serve, upstream: U
 
 
 async def test_extra_requests_stay_within_their_share(serve: Serve, upstream: Upstreams) -> None:
-    slow = await upstream([Do.REQUEST, 0.09, *answers()[1:]])
-    other = await upstream([Do.REQUEST, 0.2, *answers()[1:]])
+    slow = await upstream([Do.REQUEST, 0.4, *answers()[1:]])
+    other = await upstream([Do.REQUEST, 0.6, *answers()[1:]])
     rig = await serve(hedging(slow, other))
     for _ in range(ENOUGH):
         rig.server.gateway.hedges.observe("x", 0.01)
@@ -192,7 +192,8 @@ async def test_extra_requests_stay_within_their_share(serve: Serve, upstream: Up
         await asyncio.gather(*(rig.ask(chat()) for _ in range(30)))
         asked += 30
     extra = other.received.count(b"POST ")
-    assert 1 <= extra <= asked * MOST_EXTRA
+    assert extra <= asked * MOST_EXTRA
+    assert extra >= 1
 
 
 async def test_a_route_whose_requests_may_wait_can_hedge_too(serve: Serve, upstream: Upstreams) -> None:
