@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from apipod_proxy.dialect.vocabulary import Usage
 
@@ -131,6 +131,3 @@ class Exchange:
 def seconds_to_ms(start: float, end: float | None) -> int | None:
     """Whole milliseconds between two monotonic times, None while the second is not there."""
     return None if end is None else round((end - start) * 1000)
-
-
-JsonObject = dict[str, Any]

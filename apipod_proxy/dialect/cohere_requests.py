@@ -148,21 +148,18 @@ def _write_thinking(call: Call, aim: Aim, body: Object, dropped: Dropped) -> Non
 
 
 def _name_the_rest(call: Call, dropped: Dropped) -> None:
-    for name, value in (
-        ("n", call.choices if call.choices != 1 else None),
-        ("verbosity", call.verbosity),
-        ("user", call.user),
-        ("metadata", call.metadata),
-        ("service_tier", call.service_tier),
-        ("prompt_cache_key", call.cache_key),
-        ("modalities", call.modalities if call.modalities not in ([], ["text"]) else None),
-    ):
-        if value is not None:
-            dropped.add(name)
-    if call.safety is not None:
-        dropped.add(call.safety.what or "safety")
-    for extra in call.extra:
-        dropped.add(extra.what)
+    dropped.add_set(
+        {
+            "n": call.choices if call.choices != 1 else None,
+            "verbosity": call.verbosity,
+            "user": call.user,
+            "metadata": call.metadata,
+            "service_tier": call.service_tier,
+            "prompt_cache_key": call.cache_key,
+            "modalities": call.modalities if call.modalities not in ([], ["text"]) else None,
+        }
+    )
+    dropped.add_private(call)
 
 
 class _Messages:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from apipod_proxy.dialect.vocabulary import Call, Json
+
 
 class Dropped(list[str]):
     """Names, each once, in the order in which they were dropped."""
@@ -9,3 +11,16 @@ class Dropped(list[str]):
     def add(self, name: str) -> None:
         if name and name not in self:
             self.append(name)
+
+    def add_set(self, knobs: dict[str, Json]) -> None:
+        """The names of ``knobs`` that the client gave a value."""
+        for name, value in knobs.items():
+            if value is not None:
+                self.add(name)
+
+    def add_private(self, call: Call) -> None:
+        """What only the client's dialect knows."""
+        if call.safety is not None:
+            self.add(call.safety.what or "safety")
+        for extra in call.extra:
+            self.add(extra.what)

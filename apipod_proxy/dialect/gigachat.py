@@ -154,22 +154,19 @@ def _name_the_rest(call: Call, dropped: Dropped) -> None:
     ):
         if getattr(sampling, name) is not None:
             dropped.add(name)
-    for name, value in (
-        ("stop", call.stop or None),
-        ("n", call.choices if call.choices != 1 else None),
-        ("reasoning", call.reasoning),
-        ("verbosity", call.verbosity),
-        ("user", call.user),
-        ("metadata", call.metadata),
-        ("service_tier", call.service_tier),
-        ("prompt_cache_key", call.cache_key),
-    ):
-        if value is not None:
-            dropped.add(name)
-    if call.safety is not None:
-        dropped.add(call.safety.what or "safety")
-    for extra in call.extra:
-        dropped.add(extra.what)
+    dropped.add_set(
+        {
+            "stop": call.stop or None,
+            "n": call.choices if call.choices != 1 else None,
+            "reasoning": call.reasoning,
+            "verbosity": call.verbosity,
+            "user": call.user,
+            "metadata": call.metadata,
+            "service_tier": call.service_tier,
+            "prompt_cache_key": call.cache_key,
+        }
+    )
+    dropped.add_private(call)
 
 
 class _Messages:

@@ -20,7 +20,7 @@ from apipod_proxy.edge.array_answer import ArrayAnswer
 from apipod_proxy.edge.body import BodyReader
 from apipod_proxy.edge.limit_headers import refusal_headers
 from apipod_proxy.edge.middleware import as_proxy_error
-from apipod_proxy.edge.render import ANTHROPIC, GEMINI, error_headers, status_of
+from apipod_proxy.edge.render import error_headers, status_of
 from apipod_proxy.errors import LimitExceeded, ProxyError
 from apipod_proxy.exchange import Exchange, Outcome
 
@@ -182,6 +182,3 @@ class GeminiCompletions(Completions):
         if not stream or request.query.get("alt") == "sse":
             return Answer(request, date)
         return ArrayAnswer(request, date, ArrayFraming())
-
-
-__all__ = ["ANTHROPIC", "CLIENT_GONE", "GEMINI", "Completions", "GeminiCompletions", "Hall"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from apipod_proxy.dialect.dropped import Dropped
+from apipod_proxy.dialect.vocabulary import Call, Opaque
 
 
 def test_each_name_stands_once_and_in_order() -> None:
@@ -8,3 +9,11 @@ def test_each_name_stands_once_and_in_order() -> None:
     for name in ("b", "a", "b", ""):
         dropped.add(name)
     assert dropped == ["b", "a"]
+
+
+def test_knobs_without_a_value_are_not_named_and_private_fields_are() -> None:
+    dropped = Dropped()
+    dropped.add_set({"seed": 0, "user": None, "metadata": {}})
+    call = Call("gemini", "m", [], safety=Opaque("gemini", []), extra=[Opaque("gemini", {}, "labels")])
+    dropped.add_private(call)
+    assert dropped == ["seed", "metadata", "safety", "labels"]
