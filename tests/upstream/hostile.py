@@ -331,10 +331,10 @@ HEADS: Final = (
 )  # fmt: skip
 
 PLAIN = b'{"a": 1}' * 50
-GZIP = gzip.compress(PLAIN)
+GZIP = gzip.compress(PLAIN, mtime=0)
 DEFLATE = zlib.compress(PLAIN)
 RAW_DEFLATE = zlib.compressobj(wbits=-15).compress(b"") + zlib.compress(PLAIN)[2:-4]
-BOMB = gzip.compress(bytes(40_000_000))
+BOMB = gzip.compress(bytes(40_000_000), mtime=0)
 PLAINLY: Final = Answer(200, PLAIN)
 
 BODIES: Final = (
