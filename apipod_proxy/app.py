@@ -30,6 +30,7 @@ from apipod_proxy.dialect.table import DIALECTS, SPOKEN
 from apipod_proxy.edge.body import BodyReader
 from apipod_proxy.edge.cors import Cors
 from apipod_proxy.edge.counting import TokenCounts
+from apipod_proxy.edge.door import HotHandle
 from apipod_proxy.edge.health import Health, health_routes
 from apipod_proxy.edge.ids import RequestIds
 from apipod_proxy.edge.logs import LineWriter
@@ -42,7 +43,7 @@ from apipod_proxy.edge.peer import Peers
 from apipod_proxy.edge.pictures import Describe, Paint
 from apipod_proxy.edge.render import ANTHROPIC, GEMINI, OPENAI, RESPONSES, Renderer, dialect_of
 from apipod_proxy.edge.routes import GEMINI_PREFIXES, Hot, add_routes, keep_expecting
-from apipod_proxy.edge.server import DEFAULT_BOUNDS, Front, Handle, Handler, dispatcher, listening_sockets
+from apipod_proxy.edge.server import DEFAULT_BOUNDS, Front, Handler, listening_sockets
 from apipod_proxy.edge.siblings import Siblings
 from apipod_proxy.edge.stored import StoredResponses
 from apipod_proxy.edge.surface import Completions, GeminiCompletions, Hall
@@ -258,6 +259,7 @@ class Server:
             lambda seen, request: self.booking.seen(seen, self.peers.client_of(request)),
             self.cors,
         )
+        self.bodies = BodyReader(self.settings.max_body_mb)
         hot = self._hot()
         app = web.Application(middlewares=[guard.middleware])
         self._add_routes(app, hot)
@@ -267,10 +269,12 @@ class Server:
         server = inner.server
         assert server is not None
         self.front = Front(
-            dispatcher(hot.find, server.request_handler),
+            server.request_handler,
             server.request_factory,
             guard.refuse,
             lambda error: self.renderer.raw(error, self.new_id()),
+            hot.find,
+            self.bodies.limit,
         )
         self._stack.callback(self.front.stop_sweeping)
         self.runner = web.ServerRunner(self.front, handle_signals=False, shutdown_timeout=CLOSE_SECONDS)
@@ -281,7 +285,7 @@ class Server:
         hall = Hall(
             gateway=self.gateway,
             identify=self._identify,
-            bodies=BodyReader(self.settings.max_body_mb),
+            bodies=self.bodies,
             new_id=self.new_id,
             book=self.booking.book,
             clock=time.time,
@@ -290,7 +294,7 @@ class Server:
         )
         chat = Completions(hall, DIALECTS[OPENAI])
         gemini = GeminiCompletions(hall, DIALECTS[GEMINI])
-        by_path: dict[str, Handle] = {
+        by_path: dict[str, HotHandle] = {
             "/v1/chat/completions": chat.handle,
             "/chat/completions": chat.handle,
             "/v1/messages": Completions(hall, DIALECTS[ANTHROPIC]).handle,
@@ -321,9 +325,8 @@ class Server:
         app.router.add_routes(self._admin().routes(expect_handler=keep_expecting))
 
     def _counts(self) -> dict[str, Handler]:
-        bodies = BodyReader(self.settings.max_body_mb)
         messages, gemini, responses = (
-            TokenCounts(name, self._principal, bodies, self.counting.count).handle
+            TokenCounts(name, self._principal, self.bodies, self.counting.count).handle
             for name in (ANTHROPIC, GEMINI, RESPONSES)
         )
         verbs = {f"{prefix}{{model:.+}}:countTokens": gemini for prefix in GEMINI_PREFIXES}
@@ -335,7 +338,7 @@ class Server:
             self.settings.admin_secret,
             Office(self.store, self.vault, self.watcher, makers(), base_urls()),
             index=lambda: self.gateway.serving.keys,
-            read_body=BodyReader(self.settings.max_body_mb).read,
+            read_body=self.bodies.read,
             account_states=lambda: self.upstream_health.status(now()),
             revive=self.upstream_health.enable,
             explain=Explainer(self.gateway, DIALECTS).explain,

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterable
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+
+if TYPE_CHECKING:
+    from apipod_proxy.edge.incoming import Request
 
 STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
@@ -70,7 +73,7 @@ class Answer:
         "status",
     )
 
-    def __init__(self, request: web.BaseRequest, date: bytes) -> None:
+    def __init__(self, request: Request, date: bytes) -> None:
         self._request = request
         self._protocol: Any = request.protocol
         self._date = date
@@ -170,9 +173,14 @@ class Answer:
         if transport is not None:
             transport.abort()
 
+    @property
+    def reusable(self) -> bool:
+        """Whether the connection may go on; an answer that was not ended closes it."""
+        return self._keep_alive and self._ended
+
     def response(self) -> web.StreamResponse:
-        """What the handler returns to aiohttp; an answer that was not ended closes its connection."""
-        return Sent(self.status, self._keep_alive and self._ended)
+        """The same as aiohttp wants to be told it."""
+        return Sent(self.status, self.reusable)
 
 
 def header_lines(pairs: Iterable[tuple[str, str]]) -> bytes:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from aiohttp import web
-
 from apipod_proxy.edge.answer import Answer
+from apipod_proxy.edge.incoming import Request
 
 ARRAY_HEAD = (
     b"content-type: application/json; charset=UTF-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
@@ -25,7 +24,7 @@ class ArrayAnswer(Answer):
 
     __slots__ = ("_framing",)
 
-    def __init__(self, request: web.BaseRequest, date: bytes, framing: Framing) -> None:
+    def __init__(self, request: Request, date: bytes, framing: Framing) -> None:
         super().__init__(request, date)
         self._framing = framing
 

@@ -8,6 +8,7 @@ from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 from aiohttp.web_protocol import RequestPayloadError
 
+from apipod_proxy.edge.incoming import Incoming, Request
 from apipod_proxy.errors import BadRequest, BodyTooLarge, RequestTimeout
 
 IDLE_SECONDS = 30.0
@@ -25,8 +26,15 @@ class BodyReader:
         self._limit = limit_mb * MEGABYTE
         self._idle = idle_seconds
 
-    async def read(self, request: web.BaseRequest) -> bytes:
+    @property
+    def limit(self) -> int:
+        """Bytes."""
+        return self._limit
+
+    async def read(self, request: Request) -> bytes:
         """The whole body. Raises BadRequest, BodyTooLarge, RequestTimeout; a body that says it is too large is not read at all."""
+        if isinstance(request, Incoming):
+            return await request.read(self._idle)
         headers = request.headers
         if "Content-Encoding" in headers:
             self._check_encoding(headers["Content-Encoding"])

@@ -13,6 +13,7 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from apipod_proxy.edge.body import BROKEN_BODY
 from apipod_proxy.edge.cors import Cors
+from apipod_proxy.edge.incoming import Request
 from apipod_proxy.edge.render import ANTHROPIC, Renderer, dialect_of
 from apipod_proxy.edge.server import Handler
 from apipod_proxy.errors import BadRequest, InternalError, MethodNotAllowed, NotFound, ProxyError
@@ -122,7 +123,7 @@ class Guard:
         )
 
 
-def as_proxy_error(exc: Exception, request: web.BaseRequest) -> ProxyError:
+def as_proxy_error(exc: Exception, request: Request) -> ProxyError:
     """Any exception of a handler as an error that may be shown; what is unforeseen is logged whole and told as nothing."""
     if isinstance(exc, ProxyError):
         return exc

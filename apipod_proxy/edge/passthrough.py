@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from aiohttp import web
-
 from apipod_proxy.dialect import Dialect
 from apipod_proxy.dialect.identity import TopLevel
 from apipod_proxy.dialect.operations import OPERATIONS, Operation, read_operation
+from apipod_proxy.edge.answer import Answer
+from apipod_proxy.edge.door import HotHandle
+from apipod_proxy.edge.incoming import Request
 from apipod_proxy.edge.routes import VerbHandle
-from apipod_proxy.edge.server import Handle
 from apipod_proxy.edge.surface import Completions, Hall
 from apipod_proxy.exchange import Exchange
 
@@ -39,16 +39,16 @@ class Operations(Completions):
         super().__init__(hall, dialect)
         self._operation = operation
 
-    def _top(self, request: web.BaseRequest, x: Exchange, model: str | None, stream: bool) -> TopLevel:
+    def _top(self, request: Request, x: Exchange, model: str | None, stream: bool) -> TopLevel:
         x.operation = self._operation.name
         return read_operation(self._operation, x.body, request.headers.get("content-type", ""), model or "")
 
-    async def of_model(self, request: web.BaseRequest, model: str) -> web.StreamResponse:
+    async def of_model(self, request: Request, model: str) -> Answer:
         """A request whose URL names the model."""
         return await self.run(request, model, False)
 
 
-def operation_handles(hall: Hall, dialects: Mapping[str, Dialect]) -> dict[str, Handle]:
+def operation_handles(hall: Hall, dialects: Mapping[str, Dialect]) -> dict[str, HotHandle]:
     """The handlers of PATHS."""
     return {path: _handler(hall, dialects, name).handle for path, name in PATHS.items()}
 

@@ -6,6 +6,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from aiohttp import web
 
+from apipod_proxy.edge.incoming import Incoming, Request
+
 Network = IPv4Network | IPv6Network
 FORWARDING_HEADERS = ("x-forwarded-for", "forwarded", "x-real-ip", "via")
 
@@ -18,13 +20,13 @@ class Peers:
     def __init__(self, trusted: tuple[Network, ...]) -> None:
         self._networks = trusted
 
-    def client_of(self, request: web.BaseRequest) -> str | None:
+    def client_of(self, request: Request) -> str | None:
         """The client's address: the rightmost one that no trusted proxy has."""
         peer = request.remote
         if not self._networks or peer is None or not self._trusts(peer):
             return peer
         client = peer
-        for entry in reversed(",".join(request.headers.getall("x-forwarded-for", [])).split(",")):
+        for entry in reversed(forwarded_for(request).split(",")):
             address = _address(entry)
             if address is None:
                 break
@@ -39,6 +41,14 @@ class Peers:
         except ValueError:
             return False
         return any(parsed in network for network in self._networks)
+
+
+def forwarded_for(request: Request) -> str:
+    """All that the header says; several of them are one list."""
+    if isinstance(request, Incoming):
+        # No header stands twice in it.
+        return request.headers.get("x-forwarded-for", "")
+    return ",".join(request.headers.getall("x-forwarded-for", []))
 
 
 def is_local(request: web.BaseRequest) -> bool:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from aiohttp import web
-
 from apipod_proxy.dialect import Dialect
 from apipod_proxy.dialect.identity import TopLevel
 from apipod_proxy.dialect.operations import OPERATIONS
 from apipod_proxy.edge.answer import Answer
+from apipod_proxy.edge.incoming import Request
 from apipod_proxy.edge.passthrough import Operations
 from apipod_proxy.edge.surface import Completions, Hall
 from apipod_proxy.errors import BadRequest, ProxyError
@@ -40,7 +39,7 @@ class HeldAnswer(Answer):
 
     __slots__ = ("held",)
 
-    def __init__(self, request: web.BaseRequest, date: bytes) -> None:
+    def __init__(self, request: Request, date: bytes) -> None:
         super().__init__(request, date)
         self.held = b""
 
@@ -62,10 +61,10 @@ class Paint(Operations):
         super().__init__(hall, dialect, OPERATIONS["images"])
         self._studio = studio
 
-    def _client(self, request: web.BaseRequest, date: bytes, stream: bool) -> Answer:
+    def _client(self, request: Request, date: bytes, stream: bool) -> Answer:
         return HeldAnswer(request, date)
 
-    def _top(self, request: web.BaseRequest, x: Exchange, model: str | None, stream: bool) -> TopLevel:
+    def _top(self, request: Request, x: Exchange, model: str | None, stream: bool) -> TopLevel:
         x.body = self._studio.to_image(x.body)
         return super()._top(request, x, model, stream)
 
@@ -88,10 +87,10 @@ class Describe(Completions):
         super().__init__(hall, dialect)
         self._studio = studio
 
-    def _client(self, request: web.BaseRequest, date: bytes, stream: bool) -> Answer:
+    def _client(self, request: Request, date: bytes, stream: bool) -> Answer:
         return HeldAnswer(request, date)
 
-    def _top(self, request: web.BaseRequest, x: Exchange, model: str | None, stream: bool) -> TopLevel:
+    def _top(self, request: Request, x: Exchange, model: str | None, stream: bool) -> TopLevel:
         x.body = self._studio.to_chat(x.body)
         return super()._top(request, x, model, stream)
 

@@ -10,28 +10,31 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from apipod_proxy.edge.server import Handle, Handler
+from apipod_proxy.edge.answer import Answer
+from apipod_proxy.edge.door import HotHandle
+from apipod_proxy.edge.incoming import Request
+from apipod_proxy.edge.server import Handler
 from apipod_proxy.errors import MethodNotAllowed, NotFound, UpgradeRequired
 
 GENERATE = ":generateContent"
 STREAM_GENERATE = ":streamGenerateContent"
 GEMINI_PREFIXES = ("/v1beta/models/", "/v1/models/")
 
-GeminiHandle = Callable[[web.BaseRequest, str, bool], Awaitable[web.StreamResponse]]
+GeminiHandle = Callable[[Request, str, bool], Awaitable[Answer]]
 """(request, model, whether it is streamed)."""
 
-VerbHandle = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
+VerbHandle = Callable[[Request, str], Awaitable[Answer]]
 """(request, model)."""
 
 
 class Hot(NamedTuple):
     """Handlers before the router: by path, and those of Gemini, whose path holds the model: of completions, and of other verbs."""
 
-    by_path: Mapping[str, Handle]
+    by_path: Mapping[str, HotHandle]
     gemini: GeminiHandle
     verbs: Mapping[str, VerbHandle] = MappingProxyType({})
 
-    def find(self, path: str) -> Handle | None:
+    def find(self, path: str) -> HotHandle | None:
         """The handler for a POST to ``path``, as it stands on the wire; None where the router has to look."""
         found = self.by_path.get(path)
         if found is not None or not path.startswith(GEMINI_PREFIXES):
@@ -44,10 +47,10 @@ class Hot(NamedTuple):
                 return partial(_with_model, handle, model_in(path[: -len(verb)]))
         return None
 
-    def _of_gemini(self, path: str, streamed: bool) -> Handle:
+    def _of_gemini(self, path: str, streamed: bool) -> HotHandle:
         model = model_in(path)
 
-        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        async def handle(request: Request) -> Answer:
             return await self.gemini(request, model, streamed)
 
         return handle
@@ -59,7 +62,7 @@ def model_in(path: str) -> str:
     return unquote(path.removeprefix(prefix))
 
 
-async def _with_model(handle: VerbHandle, model: str, request: web.BaseRequest) -> web.StreamResponse:
+async def _with_model(handle: VerbHandle, model: str, request: Request) -> Answer:
     return await handle(request, model)
 
 
@@ -84,7 +87,7 @@ def add_routes(
         handle = hot.find(request.path)
         if handle is None:
             raise NotFound(request.path)
-        return await handle(request)
+        return (await handle(request)).response()
 
     for path in hot.by_path:
         app.router.add_post(path, another_spelling, expect_handler=keep_expecting)

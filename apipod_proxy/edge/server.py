@@ -1,7 +1,8 @@
 """The HTTP front: aiohttp's server with the bounds that the open internet asks for.
 
-aiohttp parses, frames and keeps connections; what it has no hook for is added here by subclassing its connection: a deadline and a size
-for request heads, fixed sentences for what cannot be read as HTTP, a bounded good-bye to clients whose body is not wanted.
+Each connection begins at a ``Door``, which answers plain requests of the hot path itself and hands everything else over to aiohttp. aiohttp
+parses, frames and keeps connections; what it has no hook for is added here by subclassing its connection: a deadline and a size for request
+heads, fixed sentences for what cannot be read as HTTP, a bounded good-bye to clients whose body is not wanted.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -19,6 +20,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestPayloadError
 
+from apipod_proxy.edge.door import DISCARD_BYTES, DISCARD_SECONDS, Door, HotHandle
 from apipod_proxy.errors import BadRequest, HeadersTooLarge, InternalError, ProxyError, RequestTimeout
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -28,9 +30,6 @@ ErrorAnswer = Callable[[web.BaseRequest, ProxyError], web.Response]
 
 UNREADABLE = "The request cannot be read as HTTP."
 SWEEP_SECONDS = 0.25
-DISCARD_SECONDS = 1.0
-DISCARD_BYTES = 128 * 1024
-"""What a refused client may still have on its way: closing on unread bytes resets the connection, and its answer would be lost with it."""
 
 
 class HttpBounds(NamedTuple):
@@ -180,8 +179,12 @@ class Connection(web.RequestHandler):
             transport.resume_reading()
 
 
+Hot = Callable[[str], HotHandle | None]
+"""The handler of a POST to a path of the hot ones, None for all others."""
+
+
 class Front(web.Server):
-    """Makes connections, and closes those whose request head is late."""
+    """Makes connections, and closes those whose request is late. ``hot`` are the handlers that doors ask; ``longest_body`` is bytes."""
 
     def __init__(
         self,
@@ -189,13 +192,20 @@ class Front(web.Server):
         make_request: Callable[..., web.BaseRequest],
         error_answer: ErrorAnswer,
         raw_answer: Callable[[ProxyError], bytes],
+        hot: Hot,
+        longest_body: int,
         bounds: HttpBounds = DEFAULT_BOUNDS,
     ) -> None:
-        super().__init__(handle, request_factory=self._request, handler_cancellation=True)
+        super().__init__(dispatcher(hot, handle), request_factory=self._request, handler_cancellation=True)
         self.bounds = bounds
         self.error_answer = error_answer
         self.raw_answer = raw_answer
-        self.waiting: dict[Connection, float] = {}
+        self.handler = hot
+        self.longest_body = longest_body
+        self.waiting: dict[Connection | Door, float] = {}
+        self.doors: set[Door] = set()
+        self.idle: dict[Door, float] = {}
+        """Doors between two requests, and when they are closed."""
         self.closing = False
         self._make_request_of = make_request
         self._sweeper: asyncio.TimerHandle | None = None
@@ -211,8 +221,8 @@ class Front(web.Server):
             "access_log": None,
         }
 
-    def __call__(self) -> Connection:
-        return Connection(self, **self._options)
+    def __call__(self) -> Door:  # type: ignore[override]  # the protocol of a new connection, which is all that is asked of it
+        return Door(self, self._loop)
 
     def _request(
         self,
@@ -227,36 +237,78 @@ class Front(web.Server):
             message = message._replace(should_close=True)
         return self._make_request_of(message, payload, protocol, writer, task)
 
-    def expect_head(self, connection: Connection) -> None:
+    # Doors
+
+    def opened(self, door: Door) -> None:
+        assert door.transport is not None
+        door.transport.set_write_buffer_limits(high=self.bounds.write_buffer)
+        self.doors.add(door)
+        self.expect_head(door)
+
+    def engaged(self, door: Door) -> None:
+        if self.idle.pop(door, None) is None:
+            self.waiting.pop(door, None)
+
+    def awaits(self, door: Door) -> None:
+        self.idle[door] = self._loop.time() + self.bounds.keepalive_seconds
+        if self._sweeper is None:
+            self._keep_sweeping()
+
+    def lost(self, door: Door) -> None:
+        self.doors.discard(door)
+        self.idle.pop(door, None)
+        self.waiting.pop(door, None)
+
+    def take_over(self, door: Door, transport: asyncio.Transport, data: bytes) -> None:
+        connection = Connection(self, **self._options)
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        if door.writing_paused:
+            connection.pause_writing()
+        connection.data_received(data)
+
+    # Deadlines
+
+    def expect_head(self, connection: Connection | Door) -> None:
         """From now on the head of a request is awaited on ``connection``."""
         self.waiting[connection] = self._loop.time() + self.bounds.head_seconds
+        self._keep_sweeping()
+
+    def _keep_sweeping(self) -> None:
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def _sweep(self) -> None:
         now = self._loop.time()
-        # Deadlines are all equally far, so the oldest stand first.
-        late = []
-        for connection, deadline in self.waiting.items():
-            if deadline > now:
-                break
-            late.append(connection)
-        for connection in late:
+        for connection in overdue(self.waiting, now):
             del self.waiting[connection]
             connection.head_is_late()
-        self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep) if self.waiting else None
+        for door in overdue(self.idle, now):
+            del self.idle[door]
+            door.close()
+        again = self.waiting or self.idle
+        self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep) if again else None
 
     @property
     def busy(self) -> int:
         """How many connections have a request open."""
-        return sum(1 for connection in self.connections if cast("Connection", connection).busy)
+        doors = sum(1 for door in self.doors if door.busy)
+        return doors + sum(1 for connection in self.connections if cast("Connection", connection).busy)
 
     def close_idle(self) -> None:
         """Close every connection that has no request open; the others, and what comes on new ones, close with their answer."""
         self.closing = True
+        for door in tuple(self.doors):
+            if not door.busy:
+                door.close()
         for connection in self.connections:
             if not cast("Connection", connection).busy:
                 connection.force_close()
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as aiohttp calls it
+        """Close everything; requests under way are cancelled."""
+        await asyncio.gather(*(door.shut(timeout or 0.0) for door in tuple(self.doors)))
+        await super().shutdown(timeout)
 
     def stop_sweeping(self) -> None:
         if self._sweeper is not None:
@@ -264,7 +316,20 @@ class Front(web.Server):
             self._sweeper = None
 
 
-def dispatcher(hot: Callable[[str], Handle | None], fallback: Handle) -> Handle:
+Waiting = TypeVar("Waiting")
+
+
+def overdue(deadlines: dict[Waiting, float], now: float) -> list[Waiting]:
+    """Whose time is over. Deadlines of one kind are all equally far, so the oldest stand first."""
+    late = []
+    for connection, deadline in deadlines.items():
+        if deadline > now:
+            break
+        late.append(connection)
+    return late
+
+
+def dispatcher(hot: Hot, fallback: Handle) -> Handle:
     """POSTs to a path that ``hot`` knows go straight to its handler; aiohttp's router and middleware see only the rest."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -272,7 +337,7 @@ def dispatcher(hot: Callable[[str], Handle | None], fallback: Handle) -> Handle:
             path, _, _ = request.raw_path.partition("?")
             handler = hot(path)
             if handler is not None:
-                return await handler(request)
+                return (await handler(request)).response()
         return await fallback(request)
 
     return handle
@@ -283,7 +348,7 @@ def listening_sockets(
 ) -> list[socket.socket]:
     """Bound sockets for every address of ``host`` (one where the port is 0, to be chosen by the system). OSError.
 
-    ``share`` lets several processes listen on one port. Connections inherit the send buffer from their listener.
+    ``share`` lets several processes listen on one port. What is set here is inherited by every connection.
     """
     listeners: list[socket.socket] = []
     found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -298,6 +363,8 @@ def listening_sockets(
             if share:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, bounds.send_buffer)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             listener.bind(address)
             listener.setblocking(False)
     except OSError:

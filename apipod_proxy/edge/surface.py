@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
-from aiohttp import web
-
 from apipod_proxy.auth import Principal
 from apipod_proxy.catalog.model import Role
 from apipod_proxy.dialect import Dialect
@@ -18,6 +16,7 @@ from apipod_proxy.dialect.identity import TopLevel, read_request
 from apipod_proxy.edge.answer import Answer, DateLine, header_lines
 from apipod_proxy.edge.array_answer import ArrayAnswer
 from apipod_proxy.edge.body import BodyReader
+from apipod_proxy.edge.incoming import Incoming, Request, is_read
 from apipod_proxy.edge.limit_headers import refusal_headers
 from apipod_proxy.edge.middleware import as_proxy_error
 from apipod_proxy.edge.render import error_headers, status_of
@@ -66,7 +65,7 @@ class Hall(NamedTuple):
     new_id: Callable[[], str]
     book: Callable[[Exchange], None]
     clock: Callable[[], float]
-    remote: Callable[[web.BaseRequest], str | None]
+    remote: Callable[[Request], str | None]
     cors: Callable[[str | None], list[tuple[str, str]]]
     forwardable: frozenset[bytes] = FORWARDABLE
 
@@ -79,11 +78,11 @@ class Completions:
         self._dialect = dialect
         self._dates = DateLine()
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: Request) -> Answer:
         """A request whose body names the model."""
         return await self.run(request, None, False)
 
-    async def run(self, request: web.BaseRequest, model: str | None, stream: bool) -> web.StreamResponse:
+    async def run(self, request: Request, model: str | None, stream: bool) -> Answer:
         """``model`` and ``stream`` are given where they stand in the URL."""
         hall = self._hall
         epoch = hall.clock()
@@ -94,7 +93,8 @@ class Completions:
         client = self._client(request, self._always(request, int(epoch)), stream)
         try:
             x.principal = self._identify(request, x)
-            x.body = await hall.bodies.read(request)
+            whole = request.whole if isinstance(request, Incoming) else None
+            x.body = await hall.bodies.read(request) if whole is None else whole
             self._read(request, x, model, stream)
             await self._answer(x, client)
         except asyncio.CancelledError:
@@ -108,20 +108,20 @@ class Completions:
             x.status = client.status or CLIENT_GONE
             x.answered_at = loop.time()
             hall.book(x)
-        return client.response()
+        return client
 
-    def _always(self, request: web.BaseRequest, second: int) -> bytes:
+    def _always(self, request: Request, second: int) -> bytes:
         """The header lines of every answer to this request."""
         date = self._dates.at(second)
         if "origin" not in request.headers:
             return date
         return date + header_lines(self._hall.cors(request.headers["origin"]))
 
-    def _client(self, request: web.BaseRequest, date: bytes, stream: bool) -> Answer:
+    def _client(self, request: Request, date: bytes, stream: bool) -> Answer:
         """The client's side of the answer."""
         return Answer(request, date)
 
-    def _identify(self, request: web.BaseRequest, x: Exchange) -> Principal:
+    def _identify(self, request: Request, x: Exchange) -> Principal:
         x.remote = self._hall.remote(request)
         x.client_request_id = request.headers.get("x-request-id")
         query = request.query if "?" in request.raw_path else NO_QUERY
@@ -133,25 +133,34 @@ class Completions:
     async def _answer(self, x: Exchange, client: Answer) -> None:
         await self._hall.gateway.complete(x, client)
 
-    def _top(self, request: web.BaseRequest, x: Exchange, model: str | None, stream: bool) -> TopLevel:
+    def _top(self, request: Request, x: Exchange, model: str | None, stream: bool) -> TopLevel:
         """The top level of the request's body. Raises BadRequest."""
         return read_request(self._dialect.name, x.body, model=model or "", stream=stream)
 
-    def _read(self, request: web.BaseRequest, x: Exchange, model: str | None, stream: bool) -> None:
+    def _read(self, request: Request, x: Exchange, model: str | None, stream: bool) -> None:
         x.top = self._top(request, x, model, stream)
         x.requested_model = x.top.model
         x.streamed = x.top.stream
         x.narrowed_to = request.headers.get("x-apipod-provider")
         if "?" in request.raw_path and x.narrowed_to is None:
             x.narrowed_to = request.query.get("vendor")
+        if isinstance(request, Incoming):
+            head = request.head
+            if head.forwarded is None:
+                head.forwarded = self._forwarded(request)
+            x.forwarded = head.forwarded
+        else:
+            x.forwarded = self._forwarded(request)
+
+    def _forwarded(self, request: Request) -> tuple[tuple[str, str], ...]:
         forwardable = self._hall.forwardable
-        x.forwarded = tuple(
+        return tuple(
             (name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape"))
             for name, value in request.raw_headers
             if name.lower() in forwardable
         )
 
-    def _refuse(self, x: Exchange, client: Answer, request: web.BaseRequest, error: ProxyError) -> None:
+    def _refuse(self, x: Exchange, client: Answer, request: Request, error: ProxyError) -> None:
         x.error = error
         if x.outcome is None:
             x.outcome = Outcome.FAILED if x.attempts else Outcome.REFUSED
@@ -159,7 +168,7 @@ class Completions:
             # An unforeseen error in the middle of an answer: it cannot be told any more, only cut.
             client.abort()
             return
-        if error.closes or not request.content.is_eof():
+        if error.closes or not is_read(request):
             client.close_after()
         dialect = self._dialect.name
         headers = error_headers(error, dialect, x.id)
@@ -178,7 +187,7 @@ class Completions:
 class GeminiCompletions(Completions):
     """``/v1beta/models/{model}:generateContent`` and ``:streamGenerateContent``."""
 
-    def _client(self, request: web.BaseRequest, date: bytes, stream: bool) -> Answer:
+    def _client(self, request: Request, date: bytes, stream: bool) -> Answer:
         if not stream or request.query.get("alt") == "sse":
             return Answer(request, date)
         return ArrayAnswer(request, date, ArrayFraming())

@@ -12,18 +12,19 @@ import orjson
 import pytest
 from aiohttp import web
 
+from apipod_proxy.edge.answer import Answer
 from apipod_proxy.edge.body import BodyReader
 from apipod_proxy.edge.cors import Cors
+from apipod_proxy.edge.door import HotHandle
 from apipod_proxy.edge.ids import RequestIds
+from apipod_proxy.edge.incoming import Request, is_read
 from apipod_proxy.edge.middleware import Guard, Seen
 from apipod_proxy.edge.render import ANTHROPIC, OPENAI, Renderer
 from apipod_proxy.edge.server import (
     DEFAULT_BOUNDS,
     Front,
-    Handle,
     Handler,
     HttpBounds,
-    dispatcher,
     listening_sockets,
 )
 from apipod_proxy.errors import ProxyError
@@ -91,7 +92,7 @@ async def serve() -> AsyncIterator[Serve]:
 
     async def start(
         handlers: Mapping[str, Handler] | None = None,
-        hot: Mapping[str, Handler] | None = None,
+        hot: Mapping[str, HotHandle] | None = None,
         bounds: HttpBounds = DEFAULT_BOUNDS,
         origins: tuple[str, ...] = (),
         limit_mb: int = 1,
@@ -105,12 +106,15 @@ async def serve() -> AsyncIterator[Serve]:
         async def echo(request: web.Request) -> web.Response:
             return web.Response(body=await body.read(request))
 
-        def guarded(handler: Handler) -> Handle:
-            async def run(request: web.BaseRequest) -> web.StreamResponse:
-                assert isinstance(request, web.Request)
-                return await guard.run(request, handler)
-
-            return run
+        async def hot_echo(request: Request) -> Answer:
+            answer = Answer(request, b"")
+            try:
+                answer.send(200, b"application/octet-stream", await body.read(request))
+            except ProxyError as error:
+                if error.closes or not is_read(request):
+                    answer.close_after()
+                answer.send(error.status, b"application/json", renderer.body(error, OPENAI, new_id()))
+            return answer
 
         app = web.Application(middlewares=[guard.middleware])
         for path, handler in {"/echo": echo, **(handlers or {})}.items():
@@ -119,12 +123,14 @@ async def serve() -> AsyncIterator[Serve]:
         await inner.setup()
         server = inner.server
         assert server is not None
-        table = {path: guarded(handler) for path, handler in {"/hot": echo, **(hot or {})}.items()}
+        table: dict[str, HotHandle] = {"/hot": hot_echo, **(hot or {})}
         front = Front(
-            dispatcher(table.get, server.request_handler),
+            server.request_handler,
             server.request_factory,
             guard.refuse,
             lambda error: renderer.raw(error, new_id()),
+            table.get,
+            body.limit,
             bounds,
         )
         runner = web.ServerRunner(front, shutdown_timeout=0.1)

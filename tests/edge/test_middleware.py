@@ -51,7 +51,7 @@ async def test_errors_of_handlers_are_answered_as_what_they_are(serve: Serve) ->
     async def busy(request: web.Request) -> web.Response:
         raise NoCandidate("m", 3)
 
-    served = await serve({"/limited": limited}, hot={"/busy": busy})
+    served = await serve({"/limited": limited, "/busy": busy})
     refused = await served.say(get(b"/limited", method=b"POST"))
     assert refused.startswith(b"HTTP/1.1 429")
     assert b"retry-after: 7\r\n" in refused

@@ -4,19 +4,32 @@ import pytest
 from aiohttp import web
 from aiohttp.pytest_plugin import AiohttpClient
 
+from apipod_proxy.edge.answer import Answer
+from apipod_proxy.edge.incoming import Request
 from apipod_proxy.edge.routes import Hot, add_routes, model_in
+from tests.edge.conftest import Serve
 
 
-async def chat(request: web.BaseRequest) -> web.StreamResponse:
-    return web.Response(text="chat")
+def told(request: Request, text: str) -> Answer:
+    answer = Answer(request, b"")
+    answer.send(200, b"text/plain", text.encode())
+    return answer
 
 
-async def gemini(request: web.BaseRequest, model: str, streamed: bool) -> web.StreamResponse:
-    return web.Response(text=f"{model} {streamed}")
+async def chat(request: Request) -> Answer:
+    return told(request, "chat")
 
 
-async def count(request: web.BaseRequest, model: str) -> web.StreamResponse:
-    return web.Response(text=f"count {model}")
+async def gemini(request: Request, model: str, streamed: bool) -> Answer:
+    return told(request, f"{model} {streamed}")
+
+
+async def count(request: Request, model: str) -> Answer:
+    return told(request, f"count {model}")
+
+
+async def ping(request: web.Request) -> web.Response:
+    return web.Response()
 
 
 HOT = Hot({"/v1/messages": chat}, gemini, {":countTokens": count})
@@ -42,12 +55,14 @@ async def test_hot_paths_are_found_as_they_stand_on_the_wire() -> None:
         ("/v1beta/models/m:countTokens", "count m"),
     ],
 )
-async def test_paths_of_gemini_hold_the_model_and_the_verb(path: str, said: str) -> None:
+async def test_paths_of_gemini_hold_the_model_and_the_verb(serve: Serve, path: str, said: str) -> None:
     handle = HOT.find(path)
     assert handle is not None
-    answer = await handle(web.BaseRequest.__new__(web.BaseRequest))
-    assert isinstance(answer, web.Response)
-    assert answer.text == said
+    served = await serve(hot={path: handle})
+    answer = await served.say(
+        f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n".encode(), wait=0.1
+    )
+    assert answer.removesuffix(b"<open>").endswith(said.encode())
 
 
 def test_the_model_in_a_path_is_unescaped() -> None:
@@ -56,7 +71,7 @@ def test_the_model_in_a_path_is_unescaped() -> None:
 
 async def test_the_router_knows_hot_paths_too(aiohttp_client: AiohttpClient) -> None:
     app = web.Application()
-    add_routes(app, HOT, {"/ping": chat}, {"/other": chat})
+    add_routes(app, HOT, {"/ping": ping}, {"/other": ping})
     client = await aiohttp_client(app)
     assert (await client.get("/v1/messages")).status == 405
     assert await (await client.post("/v1/mess%61ges")).text() == "chat"

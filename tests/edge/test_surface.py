@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import orjson
 import pytest
-from aiohttp import web
 
 from apipod_proxy.auth import Principal
 from apipod_proxy.catalog.model import ApiKey, Role, Subscription, User
@@ -81,10 +80,7 @@ def desk(serve: Serve) -> Callable[..., Awaitable[Desk]]:
         )
         completions = Completions(hall, DIALECTS[dialect])
 
-        async def handle(request: web.Request) -> web.StreamResponse:
-            return await completions.handle(request)
-
-        return Desk(await serve(hot={"/chat": handle}), booked)
+        return Desk(await serve(hot={"/chat": completions.handle}), booked)
 
     return open_desk
 
