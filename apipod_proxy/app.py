@@ -400,7 +400,7 @@ class Server:
         return "" if found is None else found.provider
 
     async def _insert(self, rows: Sequence[UsageRow]) -> None:
-        await self.store.insert_usage([row.as_columns() for row in rows])
+        await self.store.insert_usage(rows)
 
     def _spool(self) -> Spool:
         self.settings.data_dir.mkdir(parents=True, exist_ok=True)

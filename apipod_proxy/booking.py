@@ -6,14 +6,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from apipod_proxy.edge.middleware import Seen
-from apipod_proxy.exchange import Exchange, Outcome, seconds_to_ms
+from apipod_proxy.exchange import Exchange, Outcome
 from apipod_proxy.usage.access_log import LogLine
 from apipod_proxy.usage.metrics import Metrics
 from apipod_proxy.usage.prices import cost
-from apipod_proxy.usage.record import UsageRow
-
-LONGEST_NAME = 256
-"""Characters kept of a text that a client chose."""
+from apipod_proxy.usage.record import LONGEST_NAME, MOST, UsageRow, attempts_json, fit_number, fit_text
 
 STRANGERS_PER_SECOND = 20
 """Rows for requests without a valid key. The rest is in the metrics and in the log: who has no key must not fill the database."""
@@ -64,22 +61,23 @@ class Booking:
         self._log.record(line_of(x, row))
 
     def _count(self, x: Exchange, row: UsageRow) -> None:
-        metrics = self._metrics
+        metrics, attempts, model, provider = self._metrics, x.attempts, row.routed_model, row.provider
+        ttft_ms = row.ttft_ms
         metrics.request(
             row.dialect,
-            row.routed_model,
-            row.provider,
+            model,
+            provider,
             row.status,
             row.duration_ms / 1000,
-            None if row.ttft_ms is None else row.ttft_ms / 1000,
-            x.usage if row.attempts else None,
+            None if ttft_ms is None else ttft_ms / 1000,
+            x.usage if attempts else None,
         )
         if x.error is not None:
             metrics.error(x.error.kind.value)
-        for attempt in row.attempts:
-            asked = row.provider if attempt.model == row.routed_model else self._provider_of(attempt.model)
+        for attempt in attempts:
+            asked = provider if attempt.model == model else self._provider_of(attempt.model)
             metrics.attempt(asked, attempt_outcome(attempt.outcome))
-        if len(row.attempts) > 1:
+        if len(attempts) > 1:
             metrics.count("failovers")
 
     def seen(self, seen: Seen, remote: str | None) -> None:
@@ -88,31 +86,32 @@ class Booking:
             self._metrics.error(seen.error.kind.value)
         if seen.path in PROBES and not self._log_probes:
             return
-        self._log.record(
-            LogLine(
-                time_ms=round((self._clock() - seen.seconds) * 1000),
-                request_id=seen.request_id,
-                client_request_id=(seen.client_request_id or "")[:LONGEST_NAME],
-                method=seen.method,
-                path=seen.path,
-                status=seen.status,
-                outcome=str(Outcome.OK if seen.error is None else Outcome.REFUSED),
-                duration_ms=round(seen.seconds * 1000),
-                client=remote or "",
-                key_prefix="",
-                requested_model="",
-                model="",
-                provider="",
-                account="",
-                strategy="",
-                candidates=0,
-                attempts=(),
-                ttft_ms=None,
-                streamed=False,
-                usage=None,
-                estimated=False,
-            )
+        row = UsageRow(
+            request_id=seen.request_id,
+            client_request_id=(seen.client_request_id or "")[:LONGEST_NAME],
+            started_at=round((self._clock() - seen.seconds) * 1000),
+            user_id="",
+            api_key_id="",
+            subscription_id="",
+            path=seen.path[:LONGEST_NAME],
+            dialect="",
+            requested_model="",
+            routed_model="",
+            provider="",
+            account="",
+            status=seen.status,
+            outcome=str(Outcome.OK if seen.error is None else Outcome.REFUSED),
+            streamed=0,
+            input_tokens=0,
+            cache_read_tokens=0,
+            cache_write_tokens=0,
+            output_tokens=0,
+            reasoning_tokens=0,
+            estimated=0,
+            ttft_ms=None,
+            duration_ms=round(seen.seconds * 1000),
         )
+        self._log.record(LogLine(row, seen.method, remote or "", "", "", 0, (), None))
 
     def _stranger_fits(self) -> bool:
         second = int(self._clock())
@@ -123,64 +122,73 @@ class Booking:
 
 
 def row_of(x: Exchange) -> UsageRow:
-    """The row of a finished exchange. Texts that the client chose are cut to LONGEST_NAME."""
-    candidate, principal, usage = x.candidate, x.principal, x.usage
-    # In the order of the columns and without their names, which saves a microsecond for each request.
-    return UsageRow(
-        x.id,
-        (x.client_request_id or "")[:LONGEST_NAME],
-        x.started_at,
-        principal.user.id if principal else "",
-        principal.key.id if principal else "",
-        principal.subscription.id if principal else "",
-        x.path[:LONGEST_NAME],
-        x.dialect.name,
-        x.requested_model[:LONGEST_NAME],
-        candidate.model.name if candidate else "",
-        candidate.provider.name if candidate else "",
-        candidate.account.name if candidate else "",
-        x.status,
-        str(x.outcome or Outcome.FAILED),
-        x.streamed,
-        usage.input or 0,
-        usage.cache_read or 0,
-        usage.cache_write or 0,
-        usage.output or 0,
-        usage.reasoning or 0,
-        x.estimated,
-        seconds_to_ms(x.started, x.first_content_at),
-        seconds_to_ms(x.started, x.answered_at) or 0,
-        tuple(x.attempts),
-        cost(usage, candidate.model.price) if candidate else None,
+    """The row of a finished exchange. Texts that the client chose are cut to LONGEST_NAME, and what no database takes is made fit."""
+    candidate, principal, usage, started = x.candidate, x.principal, x.usage, x.started
+    taken, read, written = usage.input or 0, usage.cache_read or 0, usage.cache_write or 0
+    output, reasoning = usage.output or 0, usage.reasoning or 0
+    asked_id, path, asked = x.client_request_id or "", x.path, x.requested_model
+    if candidate is None:
+        model, provider, account, charged = "", "", "", None
+    else:
+        model, provider, account = candidate.model.name, candidate.provider.name, candidate.account.name
+        charged = cost(usage, candidate.model.price)
+    # One look at all that others chose: hardly ever is there anything to do.
+    chosen = f"{asked_id}{path}{asked}{model}"
+    if len(chosen) > LONGEST_NAME or not chosen.isascii() or "\x00" in chosen:
+        asked_id, path, asked, model = (
+            fit_text(text[:LONGEST_NAME]) for text in (asked_id, path, asked, model)
+        )
+    if (taken | read | written | output | reasoning | (charged or 0)) > MOST:
+        taken, read, written, output, reasoning = map(fit_number, (taken, read, written, output, reasoning))
+        charged = None if charged is None else fit_number(charged)
+    first, last = x.first_content_at, x.answered_at
+    # In the order of the columns and past the constructor with its names, which saves a microsecond for each request.
+    return tuple.__new__(
+        UsageRow,
+        (
+            x.id,
+            asked_id,
+            x.started_at,
+            "" if principal is None else principal.user.id,
+            "" if principal is None else principal.key.id,
+            "" if principal is None else principal.subscription.id,
+            path,
+            x.dialect.name,
+            asked,
+            model,
+            provider,
+            account,
+            x.status,
+            (x.outcome or Outcome.FAILED)._value_,
+            1 if x.streamed else 0,
+            taken,
+            read,
+            written,
+            output,
+            reasoning,
+            1 if x.estimated else 0,
+            None if first is None else round((first - started) * 1000),
+            0 if last is None else round((last - started) * 1000),
+            attempts_json(x.attempts),
+            charged,
+        ),
     )
 
 
 def line_of(x: Exchange, row: UsageRow) -> LogLine:
     """The log line of a finished exchange; ``row`` is its row."""
-    # In the order of its fields, as above.
-    return LogLine(
-        row.started_at,
-        row.request_id,
-        row.client_request_id,
+    attempts, principal = tuple(x.attempts), x.principal
+    told = (
+        row,
         x.method,
-        x.path,
-        row.status,
-        row.outcome,
-        row.duration_ms,
         x.remote or "",
-        x.principal.key.prefix if x.principal else "",
-        row.requested_model,
-        row.routed_model,
-        row.provider,
-        row.account,
+        "" if principal is None else principal.key.prefix,
         x.strategy,
         x.candidates,
-        row.attempts,
-        row.ttft_ms,
-        row.streamed,
-        x.usage if row.attempts else None,
-        row.estimated,
+        attempts,
+        x.usage if attempts else None,
     )
+    return tuple.__new__(LogLine, told)
 
 
 def attempt_outcome(outcome: str) -> str:

@@ -126,8 +126,3 @@ class Exchange:
     def __repr__(self) -> str:
         state = self.outcome or ("answering" if self.first_content_at else "asking")
         return f"<Exchange {self.id} {self.requested_model} {state} attempts={len(self.attempts)}>"
-
-
-def seconds_to_ms(start: float, end: float | None) -> int | None:
-    """Whole milliseconds between two monotonic times, None while the second is not there."""
-    return None if end is None else round((end - start) * 1000)

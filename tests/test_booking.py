@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from apipod_proxy.auth import Principal
-from apipod_proxy.booking import LONGEST_NAME, STRANGERS_PER_SECOND, Booking, attempt_outcome, line_of, row_of
+from apipod_proxy.booking import STRANGERS_PER_SECOND, Booking, attempt_outcome, line_of, row_of
 from apipod_proxy.catalog.model import Account, ApiKey, Candidate, Model, Price, Provider, Subscription, User
 from apipod_proxy.dialect.table import DIALECTS
 from apipod_proxy.dialect.vocabulary import Usage
@@ -10,7 +12,7 @@ from apipod_proxy.errors import Unauthenticated, UnknownModel
 from apipod_proxy.exchange import Exchange, Outcome
 from apipod_proxy.usage.access_log import LogLine
 from apipod_proxy.usage.metrics import Metrics
-from apipod_proxy.usage.record import Attempt, UsageRow
+from apipod_proxy.usage.record import LONGEST_NAME, MOST, Attempt, UsageRow, attempts_json
 
 ACCOUNT = Account("a1", "openai", "main", "secret")
 PROVIDER = Provider("p1", "openai", "openai", "", (ACCOUNT,))
@@ -86,16 +88,16 @@ def test_an_exchange_becomes_its_row() -> None:
         account="main",
         status=200,
         outcome="ok",
-        streamed=True,
+        streamed=1,
         input_tokens=7,
         cache_read_tokens=1,
         cache_write_tokens=2,
         output_tokens=5,
         reasoning_tokens=4,
-        estimated=False,
+        estimated=0,
         ttft_ms=100,
         duration_ms=500,
-        attempts=tuple(exchange().attempts),
+        attempts=attempts_json(exchange().attempts),
         cost_nano=row_of(exchange()).cost_nano,
     )
     assert (row_of(exchange()).cost_nano or 0) > 0
@@ -105,27 +107,14 @@ def test_an_exchange_becomes_its_line() -> None:
     x = exchange()
     x.strategy, x.candidates = "weighted", 2
     assert line_of(x, row_of(x)) == LogLine(
-        time_ms=5000,
-        request_id="req_1",
-        client_request_id="mine",
+        row=row_of(x),
         method="POST",
-        path="/v1/messages",
-        status=200,
-        outcome="ok",
-        duration_ms=500,
         client="1.2.3.4",
         key_prefix="sk-alice-012",
-        requested_model="alias",
-        model="gpt",
-        provider="openai",
-        account="main",
         strategy="weighted",
         candidates=2,
         attempts=tuple(x.attempts),
-        ttft_ms=100,
-        streamed=True,
         usage=x.usage,
-        estimated=False,
     )
 
 
@@ -170,8 +159,35 @@ def test_strangers_cannot_fill_the_database() -> None:
 def test_what_clients_choose_is_cut() -> None:
     x = exchange()
     x.requested_model = x.client_request_id = x.path = "x" * 10_000
+    x.candidate = Candidate(PROVIDER, ACCOUNT, replace(MODEL, name=x.path), "")
     row = row_of(x)
-    assert len(row.requested_model) == len(row.client_request_id) == len(row.path) == LONGEST_NAME
+    assert {
+        len(text) for text in (row.requested_model, row.routed_model, row.client_request_id, row.path)
+    } == {LONGEST_NAME}
+
+
+def test_what_no_database_takes_is_made_fit() -> None:
+    x = exchange()
+    x.client_request_id, x.requested_model, x.path = "a\x00b", "\udcff\x00é", "/v1/\udc80"
+    x.usage = Usage(2**64, 1, 2, 2**63, 4)
+    row = row_of(x)
+    assert (row.client_request_id, row.requested_model, row.path) == ("ab", "?é", "/v1/?")
+    assert (row.input_tokens, row.cache_read_tokens, row.output_tokens, row.cost_nano) == (
+        MOST,
+        1,
+        MOST,
+        MOST,
+    )
+    x.usage = Usage(MOST, 0, 0, 0, 0)
+    assert (row_of(x).input_tokens, row_of(x).cost_nano) == (MOST, MOST)
+    x.candidate = Candidate(PROVIDER, ACCOUNT, replace(MODEL, price=None), "gpt-up")
+    x.usage = Usage(2**64)
+    assert (row_of(x).input_tokens, row_of(x).cost_nano) == (MOST, None)
+
+
+def test_every_value_of_a_row_is_of_a_type_that_drivers_take_as_it_is() -> None:
+    for x in (exchange(), exchange(known=False, answered=False)):
+        assert {type(value) for value in row_of(x)} <= {str, int, type(None)}
 
 
 def seen(path: str, error: Unauthenticated | None = None) -> Seen:
@@ -183,9 +199,10 @@ def test_other_requests_have_a_line_and_no_row() -> None:
     books.booking.seen(seen("/v1/models"), "1.2.3.4")
     assert not books.rows
     line = books.lines[0]
-    assert (line.time_ms, line.duration_ms, line.client, line.outcome) == (999_750, 250, "1.2.3.4", "ok")
+    row = line.row
+    assert (row.started_at, row.duration_ms, line.client, row.outcome) == (999_750, 250, "1.2.3.4", "ok")
     books.booking.seen(seen("/v1/models", Unauthenticated("missing")), None)
-    assert books.lines[1].outcome == "refused"
+    assert books.lines[1].row.outcome == "refused"
     assert books.metrics.dump()["errors"] == {"authentication": 1}
 
 

@@ -25,7 +25,7 @@ def snapshot() -> Snapshot:
 def row(number: int) -> UsageRow:
     return UsageRow(
         *(f"req_{number}", "", NOON, "u1", "k1", "s1", "/v1/messages", "anthropic", "m", "m", "p", "a"),
-        *(200, "ok", False, 10, 0, 0, 5, 0, False, None, 100),
+        *(200, "ok", 0, 10, 0, 0, 5, 0, 0, None, 100),
     )
 
 
@@ -62,7 +62,7 @@ async def test_what_was_used_is_kept_over_a_restart(store: Store) -> None:
 
 
 async def test_the_usage_log_tells_what_a_crash_did_not_save(store: Store) -> None:
-    await store.insert_usage([row(number).as_columns() for number in range(490)])
+    await store.insert_usage([row(number) for number in range(490)])
     after = limits()
     await Levels(store, after, after.clock).restore(snapshot())
     assert await take(after, 100) == 10

@@ -87,6 +87,10 @@ class Store(ABC):
     async def close(self) -> None: ...
 
     @abstractmethod
+    async def _append(self, name: str, rows: Sequence[tuple[usage.Value, ...]]) -> None:
+        """Run an INSERT for each of ``rows``, all or none; values stand in the order of its parameters."""
+
+    @abstractmethod
     def _migrating(self) -> AbstractAsyncContextManager[Callable[[], AbstractAsyncContextManager[Session]]]:
         """Keeps other processes from migrating; gives what opens one transaction."""
 
@@ -148,14 +152,12 @@ class Store(ABC):
 
     # Usage
 
-    async def insert_usage(self, rows: Sequence[Mapping[str, object] | Sequence[object]]) -> None:
-        """Append rows, all or none: by column, or as values in the order of USAGE_COLUMNS, of which the last may be missing.
+    async def insert_usage(self, rows: Sequence[tuple[usage.Value, ...]]) -> None:
+        """Append rows, all or none: values in the order of USAGE_COLUMNS, booleans as 0 or 1.
 
         A row whose request id is there already is left alone, so a batch may be sent again.
         """
-        async with self.writing() as session:
-            now = now_ms()
-            await session.execute_many("insert_usage", [usage.complete(row, now) for row in rows])
+        await self._append("insert_usage", usage.booked(rows, now_ms()))
 
     async def read_usage(self, since: int, until: int, most: int, last_id: str = "") -> list[dict[str, Any]]:
         """Rows that started in [since, until), newest first, as column → value.

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 
 from apipod_proxy.errors import StoreError, StoreUnavailable
 from apipod_proxy.store.base import Listener, Row, Session, Store
-from apipod_proxy.store.statements import Library
+from apipod_proxy.store.statements import Library, for_rows
+from apipod_proxy.store.usage import Value
 
 Free = asyncio.Queue[aiosqlite.Connection]
 
@@ -23,6 +26,11 @@ READERS = 2
 """So that a long sum over the usage log does not hold up who asks for the version."""
 
 _AWAY = ("locked", "busy", "unable to open", "disk i/o", "full", "readonly", "read-only")
+
+
+ROWS_AT_ONCE = (64, 8, 1)
+"""Rows of one INSERT, where many are appended. Between two statements the thread lets go of the interpreter and has to wait for it,
+which under load costs more than the rows do."""
 
 
 @contextmanager
@@ -39,6 +47,28 @@ def translated(place: str) -> Iterator[None]:
     except ValueError as exc:
         # What aiosqlite raises on a connection that was closed.
         raise StoreUnavailable(f"{place}: {exc}") from exc
+
+
+class Writer(sqlite3.Connection):
+    """The connection that writes; it lives in a thread, where every call of it costs the event loop two switches."""
+
+    def executemany(self, sql: str, rows: Iterable[Any], /) -> sqlite3.Cursor:
+        """Within a transaction as ever. Outside of one it is one by itself: tuples for an INSERT of named parameters, all or none."""
+        if self.in_transaction:
+            return super().executemany(sql, rows)
+        left = list(rows)
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            for size in ROWS_AT_ONCE:
+                whole = len(left) - len(left) % size
+                for start in range(0, whole, size):
+                    self.execute(for_rows(sql, size), list(chain.from_iterable(left[start : start + size])))
+                del left[:whole]
+            self.commit()
+        except BaseException:
+            self.rollback()
+            raise
+        return self.cursor()
 
 
 class SqliteSession(Session):
@@ -106,7 +136,12 @@ class SqliteStore(Store):
         with translated(place):
             try:
                 for number in range(1 + READERS):
-                    connection = await aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+                    connection = await aiosqlite.connect(
+                        path,
+                        timeout=BUSY_SECONDS,
+                        isolation_level=None,
+                        factory=sqlite3.Connection if number else Writer,
+                    )
                     connections.append(connection)
                     if number == 0:
                         await _set_up(connection)
@@ -139,6 +174,17 @@ class SqliteStore(Store):
             raise
         finally:
             free.put_nowait(connection)
+
+    async def _append(self, name: str, rows: Sequence[tuple[Value, ...]]) -> None:
+        if not rows:
+            return
+        connection = await self._writers.get()
+        try:
+            with translated(self.place):
+                # After a cancellation the thread goes on: whoever is next waits for it there.
+                await connection.executemany(self.library.statements[name].sql, rows)
+        finally:
+            self._writers.put_nowait(connection)
 
     @asynccontextmanager
     async def _migrating(self) -> AsyncIterator[Callable[[], AbstractAsyncContextManager[Session]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import aiosql
 
 _PARAMETER = re.compile(r"'(?:''|[^'])*'|\"(?:\"\"|[^\"])+\"|(?<!:):([A-Za-z_]\w*)")
 _TOKEN = re.compile(r"'(?:''|[^'])*'|\"(?:\"\"|[^\"])+\"|--[^\n]*|/\*.*?\*/|;|[^'\"/;-]+|.", re.DOTALL)
+_VALUES = re.compile(r"VALUES\s*\(\s*:\w+(?:\s*,\s*:\w+)*\s*\)")
 _MIGRATION = re.compile(r"([0-9]{4})_([a-z0-9_]+)\.sql")
 
 
@@ -79,6 +81,16 @@ def load_library(folder: Path, *, numbered: bool) -> Library:
         for statement in migration.statements
     )
     return Library(collector.statements, migrations, frozenset(match[1] for match in made if match))
+
+
+@lru_cache(maxsize=64)  # pure; the text is long and asked for with each batch
+def for_rows(sql: str, count: int) -> str:
+    """The INSERT ``sql`` of one row, whose VALUES are named parameters, as one of ``count`` rows with parameters by place: ``?``."""
+    values = _VALUES.search(sql)
+    if values is None:
+        raise ValueError(f"no INSERT of named parameters alone: {sql}")
+    row = f"({', '.join('?' * values[0].count(':'))})"
+    return f"{sql[: values.start()]}VALUES {', '.join([row] * count)}{sql[values.end() :]}"
 
 
 def _migration(path: Path) -> Migration:

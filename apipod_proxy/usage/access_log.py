@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 import orjson
 
 from apipod_proxy.dialect.vocabulary import Usage
-from apipod_proxy.usage.record import Attempt
+from apipod_proxy.usage.record import LONGEST_NAME, Attempt, UsageRow, attempt_head
 
 FLUSH_SECONDS = 0.05
 BATCH = 200
@@ -19,29 +20,16 @@ Later = Callable[[float, Callable[[], None]], object]
 
 
 class LogLine(NamedTuple):
-    """``time_ms`` is the epoch; texts are "" and numbers None where nothing is known. ``path`` loses its query, which may hold a key."""
+    """A request's row, and what is only logged. Texts are "" and ``usage`` None where nothing is known."""
 
-    time_ms: int
-    request_id: str
-    client_request_id: str
+    row: UsageRow
     method: str
-    path: str
-    status: int
-    outcome: str
-    duration_ms: int
     client: str
     key_prefix: str
-    requested_model: str
-    model: str
-    provider: str
-    account: str
     strategy: str
     candidates: int
     attempts: tuple[Attempt, ...]
-    ttft_ms: int | None
-    streamed: bool
     usage: Usage | None
-    estimated: bool
 
 
 class AccessLog:
@@ -77,100 +65,100 @@ class AccessLog:
 
 def json_line(line: LogLine) -> bytes:
     """The line as one JSON object of always the same members; null is not known."""
-    # For every request that there is: unpacked at once and built in one literal, which costs half of the obvious way.
-    (
-        time_ms,
-        request_id,
-        client_request_id,
-        method,
-        path,
-        status,
-        outcome,
-        duration_ms,
-        client,
-        key_prefix,
-        requested_model,
-        model,
-        provider,
-        account,
-        strategy,
-        candidates,
-        attempts,
-        ttft_ms,
-        streamed,
-        usage,
-        estimated,
-    ) = line
-    return orjson.dumps(
-        {
-            "time": datetime.fromtimestamp(time_ms / 1000, UTC),
-            "level": "info",
-            "logger": "access",
-            "message": "request",
-            "request_id": request_id,
-            "client_request_id": _known(client_request_id),
-            "method": _known(method),
-            "path": _path(path),
-            "status": status,
-            "outcome": outcome,
-            "duration_ms": duration_ms,
-            "client": client or None,
-            "key_prefix": key_prefix or None,
-            "requested_model": _known(requested_model),
-            "model": _known(model),
-            "provider": provider or None,
-            "account": account or None,
-            "strategy": strategy or None,
-            "candidates": candidates,
-            "attempts": [_attempt(attempt) for attempt in attempts],
-            "ttft_ms": ttft_ms,
-            "streamed": streamed,
-            "tokens": None if usage is None else _tokens(usage),
-            "estimated": estimated,
-        },
-        option=orjson.OPT_APPEND_NEWLINE,
-    )
+    # For every request that there is: unpacked at once and written out, and what is the same for many of them is encoded once.
+    row, method, client, key_prefix, strategy, candidates, attempts, usage = line
+    request_id, client_id, time_ms, _, _, _, path, _, requested_model, model, provider, account = row[:12]
+    status, outcome, streamed, _, _, _, _, _, estimated, ttft_ms, duration_ms = row[12:23]
+    if len(attempts) == 1 and usage is not None and usage is attempts[0].usage and None not in usage[:5]:
+        # The ordinary case: the column holds both already. A quote inside a text of it would be escaped, so this is no part of one.
+        told, _, tokens = row.attempts.partition(',"usage":')
+        told, tokens = f"{told}}}]", tokens[:-2]
+    else:
+        told = f"[{','.join([_attempt(attempt) for attempt in attempts])}]"
+        tokens = "null" if usage is None else orjson.dumps(_tokens(usage)).decode()
+    asked = _asked(method, path, requested_model, model, provider, account, strategy)
+    return (
+        f'{{"time":"{_second(time_ms // 1000)}.{time_ms % 1000:03}000+00:00","level":"info","logger":"access",'
+        f'"message":"request","request_id":"{request_id}","client_request_id":{_json(client_id)},"status":{status},'
+        f'"outcome":"{outcome}","duration_ms":{duration_ms},{_who(client, key_prefix)},{asked},"candidates":{candidates},'
+        f'"attempts":{told},"ttft_ms":{"null" if ttft_ms is None else ttft_ms},"streamed":{"true" if streamed else "false"},'
+        f'"tokens":{tokens},"estimated":{"true" if estimated else "false"}}}\n'
+    ).encode()
 
 
 def text_line(line: LogLine) -> bytes:
     """The line for people: ``09:12:33.120 INFO access: POST /v1/messages 200 950 ms …``."""
-    moment = datetime.fromtimestamp(line.time_ms / 1000, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
-    words = [f"{moment} INFO access: {line.method} {_path(line.path)} {line.status} {line.duration_ms} ms"]
-    if line.outcome != "ok":
-        words.append(line.outcome)
-    if line.requested_model:
-        routed = f" → {line.model} @ {line.provider}/{line.account}" if line.model else ""
-        words.append(f"{line.requested_model}{routed}")
+    row = line.row
+    moment = datetime.fromtimestamp(row.started_at / 1000, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
+    words = [f"{moment} INFO access: {line.method} {_path(row.path)} {row.status} {row.duration_ms} ms"]
+    if row.outcome != "ok":
+        words.append(row.outcome)
+    if row.requested_model:
+        routed = f" → {row.routed_model} @ {row.provider}/{row.account}" if row.routed_model else ""
+        words.append(f"{row.requested_model}{routed}")
     if line.strategy:
         words.append(f"{line.strategy} of {line.candidates}")
     if len(line.attempts) > 1:
         words.append("tried " + ", ".join(f"{a.model}@{a.account}: {a.outcome}" for a in line.attempts))
-    if line.ttft_ms is not None:
-        words.append(f"ttft={line.ttft_ms} ms")
+    if row.ttft_ms is not None:
+        words.append(f"ttft={row.ttft_ms} ms")
     if line.usage is not None:
-        about = "~" if line.estimated else ""
+        about = "~" if row.estimated else ""
         words.extend(f"{name}={about}{count}" for name, count in _tokens(line.usage).items() if count)
     words.extend(
         f"{name}={value}"
         for name, value in (
             ("key", line.key_prefix),
-            ("id", line.request_id),
-            ("client_id", line.client_request_id),
+            ("id", row.request_id),
+            ("client_id", row.client_request_id),
         )
         if value
     )
     return _one_line(" ".join(words)).encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _attempt(attempt: Attempt) -> dict[str, object]:
+# What follows is pure and remembers its last answers, since requests repeat each other in all but their times and counts.
+
+
+@lru_cache(maxsize=4)
+def _second(epoch: int) -> str:
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@lru_cache(maxsize=1024)
+def _who(client: str, key_prefix: str) -> str:
+    return _members({"client": client, "key_prefix": key_prefix})
+
+
+@lru_cache(maxsize=512)
+def _asked(
+    method: str, path: str, requested_model: str, model: str, provider: str, account: str, strategy: str
+) -> str:
+    return _members(
+        {
+            "method": method,
+            "path": _path(path),
+            "requested_model": requested_model,
+            "model": model,
+            "provider": provider,
+            "account": account,
+            "strategy": strategy,
+        }
+    )
+
+
+def _members(texts: dict[str, str]) -> str:
+    """The members of a JSON object without its braces; null for ""."""
+    return orjson.dumps({name: _known(text) for name, text in texts.items()}).decode()[1:-1]
+
+
+def _json(text: str) -> str:
+    return orjson.dumps(_utf8(text)).decode() if text else "null"
+
+
+def _attempt(attempt: Attempt) -> str:
     model, account, outcome, status, _, duration_ms = attempt
-    return {
-        "model": _known(model),
-        "account": account,
-        "outcome": outcome,
-        "status": status,
-        "duration_ms": duration_ms,
-    }
+    return f'{attempt_head(model[:LONGEST_NAME], account, outcome, status)},"duration_ms":{duration_ms}}}'
 
 
 def _tokens(usage: Usage) -> dict[str, int | None]:
@@ -184,6 +172,7 @@ def _tokens(usage: Usage) -> dict[str, int | None]:
 
 
 def _path(path: str) -> str:
+    """Without its query, which may hold a key."""
     if "?" in path:
         path = path.partition("?")[0]
     return path if path.isascii() else _utf8(path)

@@ -130,8 +130,11 @@ class Metrics:
 
     def attempt(self, provider: str, outcome: str) -> None:
         """One candidate that was asked; ``outcome`` is one of OUTCOMES."""
-        key = (_label(provider, self._providers), outcome if outcome in OUTCOMES else OTHER)
-        self._attempts[key] = self._attempts.get(key, 0) + 1
+        try:
+            self._attempts[provider, outcome] += 1
+        except KeyError:
+            key = (_label(provider, self._providers), outcome if outcome in OUTCOMES else OTHER)
+            self._attempts[key] = self._attempts.get(key, 0) + 1
 
     def count(self, name: str, number: int = 1) -> None:
         """Adds to one of COUNTERS."""

@@ -95,12 +95,12 @@ class Ledger:
         rows = self._rows
         rows.append(row)
         self._recorded += 1
-        if len(rows) >= self._batch and not self._due.is_set():
+        if len(rows) >= self._batch:
             self._due.set()
-        if len(rows) > self.options.most:
-            rows.popleft()
-            self._done += 1
-            self.dropped += 1
+            if len(rows) > self.options.most:
+                rows.popleft()
+                self._done += 1
+                self.dropped += 1
 
     async def flush(self, seconds: float = 10.0) -> bool:
         """Stores what has been recorded until now; whether that was done within ``seconds``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import orjson
@@ -9,6 +11,9 @@ import orjson
 from apipod_proxy.dialect.vocabulary import Usage
 
 NO_USAGE = Usage()
+
+LONGEST_NAME = 256
+"""Characters kept of a text that a client chose."""
 
 
 class Attempt(NamedTuple):
@@ -26,7 +31,10 @@ class Attempt(NamedTuple):
 
 
 class UsageRow(NamedTuple):
-    """One request, in the order of the table's columns. ``started_at`` is epoch milliseconds; texts are "" where nothing is known."""
+    """One request: the values of the table's columns, in their order, as a database takes them.
+
+    ``started_at`` is epoch milliseconds; texts are "" where nothing is known; ``streamed`` and ``estimated`` are 0 or 1.
+    """
 
     request_id: str
     client_request_id: str
@@ -42,43 +50,34 @@ class UsageRow(NamedTuple):
     account: str
     status: int
     outcome: str
-    streamed: bool
+    streamed: int
     input_tokens: int
     cache_read_tokens: int
     cache_write_tokens: int
     output_tokens: int
     reasoning_tokens: int
-    estimated: bool
+    estimated: int
     ttft_ms: int | None
     duration_ms: int
-    attempts: tuple[Attempt, ...] = ()
+    attempts: str = "[]"
+    """As ``attempts_json`` writes them."""
     cost_nano: int | None = None
     """Nano-dollars that the caller is charged; None where the model has no price."""
 
-    def as_columns(self) -> tuple[str | int | None, ...]:
-        """The values for a database: booleans as 0/1, attempts as JSON text, texts that every database takes."""
-        values: list[object] = [*self]
-        for place in _OF_CLIENTS:
-            values[place] = _text(values[place])
-        values[_STREAMED] = int(self.streamed)
-        values[_ESTIMATED] = int(self.estimated)
-        values[_ATTEMPTS] = attempts_json(self.attempts)
-        return tuple(values)  # type: ignore[arg-type]
-
     def as_json(self) -> bytes:
         """One line for the spool, without its newline."""
-        return orjson.dumps(self.as_columns())
+        return orjson.dumps(tuple(self))
 
 
 COLUMNS = UsageRow._fields
 
-# Texts that a client chose; the others are the program's and the catalog's own.
-_OF_CLIENTS = tuple(
-    COLUMNS.index(name) for name in ("client_request_id", "path", "requested_model", "routed_model")
-)
-_ATTEMPTS = COLUMNS.index("attempts")
-_STREAMED = COLUMNS.index("streamed")
-_ESTIMATED = COLUMNS.index("estimated")
+_NUMBERS = frozenset(name for name in COLUMNS if name.endswith(("_tokens", "_ms", "_at", "_nano"))) | {
+    *("status", "streamed", "estimated")
+}
+_NULLABLE = frozenset({"ttft_ms", "cost_nano"})
+
+MOST = 2**63 - 1
+"""What the columns of numbers hold."""
 
 
 class Charge(NamedTuple):
@@ -136,20 +135,31 @@ def estimate_output(answer_bytes: int, *, streamed: bool) -> int:
     return -(-answer_bytes // (STREAM_BYTES_PER_TOKEN if streamed else BYTES_PER_TOKEN))
 
 
-def attempts_json(attempts: tuple[Attempt, ...]) -> str:
-    """The attempts as the JSON text of their column; classes that were not reported are left out."""
-    return orjson.dumps([_attempt(attempt) for attempt in attempts]).decode() if attempts else "[]"
+def attempts_json(attempts: Sequence[Attempt]) -> str:
+    """The attempts as the JSON text of their column, compact; classes that were not reported are left out."""
+    if len(attempts) == 1:
+        model, account, outcome, status, usage, ms = attempts[0]
+        if usage is not None:
+            taken, read, written, output, reasoning, _ = usage
+            # Of nearly every request, and written at half the cost of dicts and their encoding.
+            if None not in (taken, read, written, output, reasoning):
+                return (
+                    f'[{attempt_head(model[:LONGEST_NAME], account, outcome, status)},"duration_ms":{ms},"usage":{{"input":{taken},'
+                    f'"cache_read":{read},"cache_write":{written},"output":{output},"reasoning":{reasoning}}}}}]'
+                )
+    return orjson.dumps([_attempt(attempt) for attempt in attempts]).decode()
 
 
-def row_from_columns(values: list[object]) -> UsageRow:
-    """The inverse of ``as_columns``. Raises ValueError or TypeError where ``values`` is not such a row."""
-    if len(values) != len(COLUMNS):
-        raise ValueError(f"a usage row has {len(COLUMNS)} columns, not {len(values)}")
-    named = dict(zip(COLUMNS, values, strict=True))
-    attempts = tuple(_attempt_from(entry) for entry in orjson.loads(str(named.pop("attempts"))))
-    for flag in ("streamed", "estimated"):
-        named[flag] = bool(named[flag])
-    return UsageRow(**named, attempts=attempts)  # type: ignore[arg-type]
+@lru_cache(maxsize=1024)  # pure, and nearly always of the same few models and accounts
+def attempt_head(model: str, account: str, outcome: str, status: int | None) -> str:
+    """How the JSON object of an attempt begins: without its duration and its closing brace."""
+    told = {
+        "model": fit_text(model),
+        "account": fit_text(account),
+        "outcome": fit_text(outcome),
+        "status": status,
+    }
+    return orjson.dumps(told).decode()[:-1]
 
 
 _CLASSES = ("input", "cache_read", "cache_write", "output", "reasoning")
@@ -157,27 +167,46 @@ _CLASSES = ("input", "cache_read", "cache_write", "output", "reasoning")
 
 def _attempt(attempt: Attempt) -> dict[str, object]:
     told: dict[str, object] = {
-        "model": _text(attempt.model),
-        "account": attempt.account,
-        "outcome": attempt.outcome,
+        "model": fit_text(attempt.model[:LONGEST_NAME]),
+        "account": fit_text(attempt.account),
+        "outcome": fit_text(attempt.outcome),
         "status": attempt.status,
         "duration_ms": attempt.duration_ms,
     }
-    if attempt.usage is not None:
-        usage = {name: value for name in _CLASSES if (value := getattr(attempt.usage, name)) is not None}
-        if usage:
-            told["usage"] = usage
+    usage = {
+        name: value for name, value in zip(_CLASSES, attempt.usage or (), strict=False) if value is not None
+    }
+    if usage:
+        told["usage"] = usage
     return told
 
 
-def _attempt_from(entry: dict[str, object]) -> Attempt:
-    usage = entry.pop("usage", None)
-    return Attempt(**entry, usage=Usage(**usage) if isinstance(usage, dict) else None)  # type: ignore[arg-type]
+def row_from_columns(values: Sequence[object]) -> UsageRow:
+    """The row of a line of the spool, whichever version wrote it. Raises ValueError or TypeError where ``values`` is no row."""
+    if len(values) != len(COLUMNS):
+        raise ValueError(f"a usage row has {len(COLUMNS)} columns, not {len(values)}")
+    named = dict(zip(COLUMNS, values, strict=True))
+    for name, value in named.items():
+        if value is None and name in _NULLABLE:
+            continue
+        if name not in _NUMBERS and isinstance(value, str):
+            named[name] = fit_text(value)
+        elif name in _NUMBERS and isinstance(value, int):
+            named[name] = fit_number(value)
+        else:
+            raise TypeError(f"{name} of a usage row is a {type(value).__name__}")
+    if not isinstance(orjson.loads(str(named["attempts"])), list):
+        raise ValueError("attempts of a usage row are no list")
+    return UsageRow(**named)  # type: ignore[arg-type]
 
 
-def _text(value: object) -> str:
-    """``value`` without what PostgreSQL refuses (NUL) and what is no UTF-8 (half surrogates, as undecodable bytes of a path)."""
-    text = str(value)
+def fit_text(text: str) -> str:
+    """``text`` without what PostgreSQL refuses (NUL) and what is no UTF-8 (half surrogates, as undecodable bytes of a path)."""
     if text.isascii() and "\x00" not in text:
         return text
     return text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+def fit_number(number: int) -> int:
+    """``number``, or the nearest that a column holds."""
+    return max(-MOST, min(int(number), MOST))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from apipod_proxy.store.statements import Statement, load_library, split_statements, sql_folder
+from apipod_proxy.store.statements import Statement, for_rows, load_library, split_statements, sql_folder
+from apipod_proxy.store.usage import USAGE_COLUMNS
 
 
 def test_the_statements_of_the_checkout_are_found_for_both_drivers() -> None:
@@ -30,6 +31,22 @@ def test_parameters_are_numbered_in_the_order_of_their_first_use(tmp_path: Path)
     assert load_library(tmp_path, numbered=True).statements == {"put": Statement(sql, ("b", "a"))}
     named = load_library(tmp_path, numbered=False).statements["put"]
     assert named == Statement("UPDATE t SET x = :b, y = :a, z = ':no', w = :b", ("b", "a"))
+
+
+def test_an_insert_is_written_for_many_rows_by_place() -> None:
+    sql = "INSERT INTO t (a, b)\nVALUES (:a,\n    :b)\nON CONFLICT (a) DO UPDATE SET b = excluded.b"
+    assert for_rows(sql, 2) == (
+        "INSERT INTO t (a, b)\nVALUES (?, ?), (?, ?)\nON CONFLICT (a) DO UPDATE SET b = excluded.b"
+    )
+    with pytest.raises(ValueError, match="no INSERT of named parameters alone"):
+        for_rows("INSERT INTO t (a, b) VALUES (:a, 1)", 2)
+
+
+def test_the_columns_of_usage_stand_in_the_order_of_its_parameters() -> None:
+    statement = load_library(sql_folder(), numbered=False).statements["insert_usage"]
+    assert statement.parameters == (*USAGE_COLUMNS, "booked_at", "attempt_count")
+    assert for_rows(statement.sql, 1).count("?") == len(statement.parameters)
+    assert ":" not in for_rows(statement.sql, 1)
 
 
 def test_a_script_is_split_at_semicolons_outside_quotes_and_comments() -> None:

@@ -11,12 +11,12 @@ import pytest
 from apipod_proxy.store import GROUPINGS, Store
 from apipod_proxy.store.base import now_ms
 from apipod_proxy.store.upkeep import SETTLED_MS, Upkeep
-from apipod_proxy.store.usage import HOUR_MS
+from apipod_proxy.store.usage import HOUR_MS, Value
 from tests.store.test_base import Booked
 from tests.stores import Opener
 
 
-def rows(start: int, count: int, draw: random.Random) -> list[dict[str, object]]:
+def rows(start: int, count: int, draw: random.Random) -> list[tuple[Value, ...]]:
     return [
         Booked.make(
             start + number,

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from apipod_proxy.store.usage import HOUR_MS, USAGE_COLUMNS, complete, whole_hours
+from apipod_proxy.store.usage import HOUR_MS, USAGE_COLUMNS, booked, whole_hours
 
 
-def test_a_row_is_completed_by_column_or_by_order() -> None:
-    row = complete({"request_id": "r", "streamed": True, "input_tokens": None}, 9)
-    assert tuple(row) == (*USAGE_COLUMNS, "booked_at", "attempt_count")
-    assert (row["request_id"], row["streamed"], row["estimated"], row["input_tokens"], row["cost_nano"]) == (
-        "r",
-        1,
-        0,
-        None,
-        None,
-    )
-    by_name = {"request_id": "r", "client_request_id": "theirs", "started_at": 5}
-    assert complete(("r", "theirs", 5), 9) == complete(by_name, 9)
-
-
-def test_attempts_are_counted_by_their_text() -> None:
-    assert complete({"attempts": "[]"}, 9)["attempt_count"] == 1
-    assert complete({"attempts": '[{"usage":{"input":1}},{"model":"n"},{}]'}, 9)["attempt_count"] == 3
+def test_rows_are_told_when_they_are_booked_and_how_many_were_asked() -> None:
+    texts = ("[]", '[{"usage":{"input":1}}]', '[{"usage":{"input":1}},{"model":"n"},{}]')
+    rows = [("r", *[None] * 22, text, None) for text in texts]
+    assert [(row[:25], row[25:]) for row in booked(rows, 9)] == [
+        (rows[0], (9, 1)),
+        (rows[1], (9, 1)),
+        (rows[2], (9, 3)),
+    ]
+    assert USAGE_COLUMNS[23] == "attempts"
+    assert len(USAGE_COLUMNS) == 25
 
 
 @pytest.mark.parametrize(
@@ -42,11 +35,3 @@ def test_whole_hours_lie_within_a_span(since: float, until: float, hours: tuple[
     start, end = round(since * HOUR_MS), round(until * HOUR_MS)
     expected = (end, end) if hours is None else (hours[0] * HOUR_MS, hours[1] * HOUR_MS)
     assert whole_hours(start, end) == expected
-
-
-def test_what_no_database_takes_is_made_fit() -> None:
-    row = complete(
-        {"path": "/a\x00b", "requested_model": "\udc80", "input_tokens": 2**64, "cost_nano": -(2**64)}, 9
-    )
-    assert (row["path"], row["requested_model"]) == ("/a\ufffdb", "?")
-    assert (row["input_tokens"], row["cost_nano"]) == (2**63 - 1, -(2**63 - 1))

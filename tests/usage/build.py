@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from apipod_proxy.dialect.vocabulary import Usage
-from apipod_proxy.usage.record import Attempt, UsageRow
+from apipod_proxy.usage.record import Attempt, UsageRow, attempts_json
 
 ATTEMPTS = (
     Attempt("sonnet", "a", "status 529", 529, None, 120),
@@ -27,14 +27,14 @@ def row(request_id: str = "req_1", attempts: tuple[Attempt, ...] = ATTEMPTS) -> 
         account="b",
         status=200,
         outcome="ok",
-        streamed=True,
+        streamed=1,
         input_tokens=10,
         cache_read_tokens=0,
         cache_write_tokens=0,
         output_tokens=20,
         reasoning_tokens=0,
-        estimated=False,
+        estimated=0,
         ttft_ms=310,
         duration_ms=950,
-        attempts=attempts,
+        attempts=attempts_json(attempts),
     )

@@ -1,52 +1,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 import pytest
 
 from apipod_proxy.dialect.vocabulary import Usage
 from apipod_proxy.usage.access_log import BATCH, FLUSH_SECONDS, AccessLog, LogLine, json_line, text_line
-from tests.usage.build import ATTEMPTS
+from apipod_proxy.usage.record import Attempt, attempts_json
+from tests.usage.build import ATTEMPTS, row
 
 LINE = LogLine(
-    time_ms=1_700_000_000_123,
-    request_id="req_1",
-    client_request_id="mine-7",
+    row=row()._replace(
+        started_at=1_700_000_000_123,
+        client_request_id="mine-7",
+    ),
     method="POST",
-    path="/v1/chat/completions",
-    status=200,
-    outcome="ok",
-    duration_ms=950,
     client="10.0.0.7",
     key_prefix="apk_12345678",
-    requested_model="cursor-pro-sonnet",
-    model="flash",
-    provider="pool",
-    account="b",
     strategy="weighted",
     candidates=4,
     attempts=ATTEMPTS,
-    ttft_ms=310,
-    streamed=True,
     usage=Usage(10, 0, None, 20, 3),
-    estimated=False,
 )
-BARE = LINE._replace(
+
+
+def altered(line: LogLine, **columns: Any) -> LogLine:
+    return line._replace(row=line.row._replace(**columns))
+
+
+BARE = altered(
+    LINE._replace(key_prefix="", strategy="", candidates=0, attempts=(), usage=None),
     client_request_id="",
     status=401,
     outcome="refused",
-    key_prefix="",
     requested_model="",
-    model="",
+    routed_model="",
     provider="",
     account="",
-    strategy="",
-    candidates=0,
-    attempts=(),
     ttft_ms=None,
-    streamed=False,
-    usage=None,
+    streamed=0,
 )
 
 
@@ -105,14 +99,32 @@ def test_what_is_not_known_is_null() -> None:
     }
 
 
+@pytest.mark.parametrize("usage", [Usage(10, 0, 2, 20, 3), Usage(10, None, None, 20)])
+def test_the_only_attempt_and_its_tokens_are_told_as_those_of_several_are(usage: Usage) -> None:
+    odd = Attempt('m","usage":{', 'a\\"', "ok", 200, usage, 800)
+    one = altered(LINE, attempts=attempts_json((odd,)))._replace(attempts=(odd,), usage=usage)
+    two = altered(LINE, attempts=attempts_json((odd, odd)))._replace(attempts=(odd, odd), usage=usage)
+    told, more = orjson.loads(json_line(one)), orjson.loads(json_line(two))
+    assert told["attempts"] == more["attempts"][:1]
+    assert told["attempts"][0] == {
+        "model": odd.model,
+        "account": odd.account,
+        "outcome": "ok",
+        "status": 200,
+        "duration_ms": 800,
+    }
+    assert told["tokens"] == more["tokens"]
+    assert told["tokens"]["cache_write"] == usage.cache_write
+
+
 def test_an_estimate_is_called_one() -> None:
-    assert orjson.loads(json_line(LINE._replace(estimated=True)))["estimated"] is True
-    assert b"output=~20" in text_line(LINE._replace(estimated=True))
+    assert orjson.loads(json_line(altered(LINE, estimated=1)))["estimated"] is True
+    assert b"output=~20" in text_line(altered(LINE, estimated=1))
 
 
 @pytest.mark.parametrize("form", [json_line, text_line])
 def test_the_query_is_not_logged_because_it_may_hold_a_key(form: Callable[[LogLine], bytes]) -> None:
-    written = form(LINE._replace(path="/v1beta/models/m:generateContent?key=apk_secret"))
+    written = form(altered(LINE, path="/v1beta/models/m:generateContent?key=apk_secret"))
     assert b"apk_secret" not in written
     assert b"/v1beta/models/m:generateContent" in written
 
@@ -120,7 +132,8 @@ def test_the_query_is_not_logged_because_it_may_hold_a_key(form: Callable[[LogLi
 @pytest.mark.parametrize("form", [json_line, text_line])
 @pytest.mark.parametrize("odd", ["a\nb", "\x1b[2J", "\udcff", "ключ", "\r\n\r\n", "\u2028"])
 def test_a_client_cannot_forge_a_line(form: Callable[[LogLine], bytes], odd: str) -> None:
-    written = form(LINE._replace(client_request_id=odd, requested_model=odd, path=f"/{odd}", method=odd))
+    odd_row = altered(LINE, client_request_id=odd, requested_model=odd, path=f"/{odd}", routed_model=odd)
+    written = form(odd_row._replace(method=odd, client=odd, attempts=(ATTEMPTS[0]._replace(model=odd),)))
     assert written.count(b"\n") == 1
     assert written.endswith(b"\n")
     assert b"\x1b" not in written
@@ -138,7 +151,7 @@ def test_the_text_line_is_for_people() -> None:
     assert text_line(BARE).decode().split(" ", 1)[1] == (
         "INFO access: POST /v1/chat/completions 401 950 ms refused id=req_1\n"
     )
-    unrouted = LINE._replace(model="", attempts=(), usage=None, ttft_ms=None)
+    unrouted = altered(LINE, routed_model="", ttft_ms=None)._replace(attempts=(), usage=None)
     assert "ms cursor-pro-sonnet weighted" in text_line(unrouted).decode()
 
 

@@ -6,11 +6,15 @@ import pytest
 from apipod_proxy.dialect.vocabulary import Usage
 from apipod_proxy.usage.record import (
     COLUMNS,
+    LONGEST_NAME,
+    MOST,
     NOTHING,
     Attempt,
     attempts_json,
     charge,
     estimate_output,
+    fit_number,
+    fit_text,
     row_from_columns,
 )
 from tests.usage.build import ATTEMPTS, row
@@ -24,10 +28,8 @@ def test_the_columns_are_those_of_the_table_in_its_order() -> None:
     )
 
 
-def test_a_row_is_written_as_plain_values() -> None:
-    columns = dict(zip(COLUMNS, row().as_columns(), strict=True))
-    assert (columns["streamed"], columns["estimated"]) == (1, 0)
-    assert orjson.loads(str(columns["attempts"])) == [
+def test_attempts_are_json() -> None:
+    assert orjson.loads(row().attempts) == [
         {"model": "sonnet", "account": "a", "outcome": "status 529", "status": 529, "duration_ms": 120},
         {
             "model": "flash",
@@ -38,24 +40,47 @@ def test_a_row_is_written_as_plain_values() -> None:
             "usage": {"input": 10, "output": 20},
         },
     ]
-    assert all(value is None or isinstance(value, (str, int)) for value in columns.values())
 
 
-def test_texts_of_clients_are_made_fit_for_every_database() -> None:
-    odd = row()._replace(client_request_id="a\x00b", requested_model="\udcff\x00é", path="/v1/\udc80")
-    columns = dict(zip(COLUMNS, odd.as_columns(), strict=True))
-    assert (columns["client_request_id"], columns["requested_model"], columns["path"]) == (
-        "ab",
-        "?é",
-        "/v1/?",
-    )
-    assert orjson.loads(odd.as_json())
+@pytest.mark.parametrize("name", ["flash", 'a"b\\c', "\udcff\x00é", "{},{", "n" * 1000])
+def test_the_only_attempt_is_written_as_one_of_several(name: str) -> None:
+    attempt = Attempt(name, name[:9], "ok", 200, Usage(1, 2, 3, 4, 5), 800)
+    one, two = attempts_json([attempt]), attempts_json([attempt, attempt])
+    assert f"[{one[1:-1]},{one[1:-1]}]" == two
+    assert orjson.loads(one)[0]["usage"] == {
+        "input": 1,
+        "cache_read": 2,
+        "cache_write": 3,
+        "output": 4,
+        "reasoning": 5,
+    }
+    assert len(orjson.loads(one)[0]["model"]) <= LONGEST_NAME
+
+
+def test_texts_and_numbers_are_made_fit_for_every_database() -> None:
+    assert [fit_text(text) for text in ("plain", "é", "a\x00b", "\udcff\x00é", "/v1/\udc80")] == [
+        *("plain", "é", "ab", "?é", "/v1/?")
+    ]
+    assert [fit_number(number) for number in (5, 2**70, -(2**70))] == [5, MOST, -MOST]
 
 
 def test_a_row_comes_back_as_it_was_written() -> None:
     assert row_from_columns(orjson.loads(row().as_json())) == row()
     bare = row(attempts=())._replace(ttft_ms=None)
     assert row_from_columns(orjson.loads(bare.as_json())) == bare
+
+
+def test_a_row_of_an_earlier_version_is_made_fit() -> None:
+    earlier = row()._replace(input_tokens=2**64 - 1, path="/a\x00", streamed=True)
+    assert row_from_columns(orjson.loads(earlier.as_json())) == row()._replace(input_tokens=MOST, path="/a")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("attempts", "{}"), ("attempts", "["), ("path", None), ("status", 1.5)]
+)
+def test_a_row_with_a_value_of_another_kind_is_refused(column: str, value: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        row_from_columns([*row()._replace(**{column: value})])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("values", [[], [1], ["x"] * len(COLUMNS), list(range(len(COLUMNS)))])
