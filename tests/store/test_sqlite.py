@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from apipod_proxy.errors import StoreError, StoreUnavailable
 from apipod_proxy.store import open_store
+from apipod_proxy.store.sqlite import Writer
+from tests.store.test_base import Booked
 
 
 async def test_the_file_and_its_folder_are_made_and_written_ahead(tmp_path: Path) -> None:
@@ -64,3 +67,40 @@ async def test_foreign_keys_are_kept(tmp_path: Path) -> None:
         assert "FOREIGN KEY" in caught.value.problem
     finally:
         await store.close()
+
+
+async def test_a_batch_whose_sender_went_away_leaves_the_writer_free(tmp_path: Path) -> None:
+    store = await open_store(tmp_path / "proxy.db")
+    try:
+        await store.migrate()
+        rows = [Booked.make(number).columns for number in range(300)]
+        sending = asyncio.create_task(store.insert_usage(rows))
+        await asyncio.sleep(0)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        assert await store.take_lock("l", "me", 1, 10)
+        await store.insert_usage(rows)
+        assert len(await store.read_usage(0, 1000, 1000)) == 300
+    finally:
+        await store.close()
+
+
+def test_a_writer_outside_of_a_transaction_makes_one_of_many_rows(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "a.db", isolation_level=None, factory=Writer)
+    try:
+        connection.execute("CREATE TABLE t (a BIGINT PRIMARY KEY, b TEXT)")
+        sql = "INSERT INTO t (a, b) VALUES (:a, :b)"
+        connection.executemany(sql, [(number, "x") for number in range(123)])
+        assert connection.execute("SELECT COUNT(*), SUM(a) FROM t").fetchone() == (123, 123 * 61)
+        with pytest.raises(sqlite3.IntegrityError):
+            connection.executemany(sql, [(number, "x") for number in range(300, 122, -1)])
+            connection.executemany(sql, [(number, "x") for number in range(500, 200, -1)])
+        assert not connection.in_transaction
+        assert connection.execute("SELECT COUNT(*) FROM t").fetchone() == (301,)
+        connection.execute("BEGIN")
+        connection.executemany(sql, [{"a": 1000, "b": "y"}])
+        connection.rollback()
+        assert connection.execute("SELECT COUNT(*) FROM t").fetchone() == (301,)
+    finally:
+        connection.close()
