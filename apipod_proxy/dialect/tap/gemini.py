@@ -45,7 +45,7 @@ class GeminiTap(BaseTap):
     comma to the last brace, lies outside of every string and one level deep. Usage is cumulative, so only the last report is read.
     """
 
-    __slots__ = ("_choices", "_finishes", "_last", "_tail", "_tail_out")
+    __slots__ = ("_blank", "_choices", "_finishes", "_last", "_tail", "_tail_out")
 
     def __init__(self, model: str, *, choices: int = 1) -> None:
         super().__init__(model)
@@ -53,14 +53,36 @@ class GeminiTap(BaseTap):
         self._finishes: dict[int, str] = {}
         self._last = b""
         self._tail = b""
+        self._blank = b""
+        """How an event ends."""
         self._tail_out = b""
 
-    def feed(self, chunk: bytes) -> bytes:
-        if self._tail and chunk.endswith(self._tail) and self.failure is None:
-            end = 3 if chunk.endswith(b"\n\r\n") else 2
-            if chunk.find(chunk[-end:]) == len(chunk) - end:
-                return self._event(chunk)
-        return BaseTap.feed(self, chunk)
+    def quick(self, chunk: bytes) -> bytes | None:
+        tail = self._tail
+        if (
+            not tail
+            or not chunk.endswith(tail)
+            or self.failure is not None
+            # That of a finish and that of a blocked prompt.
+            or chunk.find(b"Reason") >= 0
+            or chunk.find(b'"error"') >= 0
+        ):
+            return None
+        if chunk.find(b"\n") == len(chunk) - len(self._blank):
+            self._last = chunk
+            self.output_bytes += max(1, len(chunk) - _ENVELOPE)
+            return chunk[: -len(tail)] + self._tail_out
+        return self._several(chunk)
+
+    def _several(self, chunk: bytes) -> bytes | None:
+        """As ``quick``, for several events that end alike."""
+        *events, rest = chunk.split(self._tail)
+        if rest or chunk.count(self._blank) != len(events):
+            return None
+        envelope = _ENVELOPE - len(self._tail)
+        self.output_bytes += sum(max(1, len(event) - envelope) for event in events)
+        self._last = events[-1] + self._tail
+        return self._tail_out.join((*events, b""))
 
     @property
     def usage(self) -> Usage:
@@ -82,17 +104,6 @@ class GeminiTap(BaseTap):
         return len(self._finishes) >= max(1, self._choices)
 
     def _event(self, event: bytes) -> bytes:
-        tail = self._tail
-        if (
-            tail
-            and event.endswith(tail)
-            and b"inishReason" not in event
-            and b"blockReason" not in event
-            and b'"error"' not in event
-        ):
-            self._last = event
-            self.output_bytes += max(1, len(event) - _ENVELOPE)
-            return event[: -len(tail)] + self._tail_out
         payload = payload_of(event)
         if not payload.data:
             return event
@@ -144,5 +155,6 @@ class GeminiTap(BaseTap):
             and comma < start
         ):
             self._tail = tail
+            self._blank = b"\n\r\n" if tail.endswith(b"\n\r\n") else tail[-2:]
             self._tail_out = tail[: start - comma] + self.model + event[end:]
         return renamed

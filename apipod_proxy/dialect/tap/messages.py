@@ -12,6 +12,7 @@ from apipod_proxy.dialect.tap.base import BaseTap, loads, payload_of
 from apipod_proxy.dialect.usage import from_messages
 
 _DELTA = b"event: content_block_delta\n"
+_DELTA_SIZE = len(_DELTA)
 _NAMELESS_DELTA = b'data: {"type":"content_block_delta"'
 _ENVELOPE = 120
 """The bytes of a text delta's event that are not content."""
@@ -44,11 +45,17 @@ class MessagesTap(BaseTap):
         super().__init__(model)
         self.stop_reason: str | None = None
 
-    def feed(self, chunk: bytes) -> bytes:
-        if self.content and self.failure is None and b"message_" not in chunk and b"error" not in chunk:
+    def quick(self, chunk: bytes) -> bytes | None:
+        if not self.content or self.failure is not None:
+            return None
+        if chunk[:_DELTA_SIZE] == _DELTA and chunk.find(b"\n", _DELTA_SIZE) == len(chunk) - 2:
+            # One event with one line of data.
+            self.output_bytes += max(1, len(chunk) - _ENVELOPE)
+            return chunk
+        if chunk.find(b"message_") < 0 and chunk.find(b"error") < 0:
             self.output_bytes += max(1, len(chunk) - _ENVELOPE * chunk.count(b"event: "))
             return chunk
-        return BaseTap.feed(self, chunk)
+        return None
 
     def _event(self, event: bytes) -> bytes:
         if self.content and event.startswith((_DELTA, _NAMELESS_DELTA)):

@@ -41,13 +41,46 @@ _DECODER = msgspec.json.Decoder(_Event)
 class ResponsesTap(BaseTap):
     """Deltas pass by their name; events that hold the whole response carry its name and, at last, its usage."""
 
-    __slots__ = ()
+    __slots__ = ("_delta",)
 
-    def feed(self, chunk: bytes) -> bytes:
-        if self.content and chunk.startswith(_DELTAS) and chunk.find(b"\n\n") == len(chunk) - 2:
-            self.output_bytes += max(1, len(chunk) - _ENVELOPE)
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self._delta = _DELTAS[0]
+        """How the last delta that passed began."""
+
+    def quick(self, chunk: bytes) -> bytes | None:
+        if not self.content or self.failure is not None:
+            return None
+        size, whole = len(self._delta), len(chunk)
+        if chunk[:size] == self._delta:
+            end = chunk.find(b"\n", size)
+            if end == whole - 2:
+                self.output_bytes += max(1, whole - _ENVELOPE)
+                return chunk
+            if end > 0:
+                return self._several(chunk)
+        elif chunk.startswith(_DELTAS) and chunk.find(b"\n\n") == whole - 2:
+            self._delta = chunk[: chunk.find(b"\n") + 1]
+            self.output_bytes += max(1, whole - _ENVELOPE)
             return chunk
-        return BaseTap.feed(self, chunk)
+        return None
+
+    def _several(self, chunk: bytes) -> bytes | None:
+        """As ``quick``, for several events named alike."""
+        following = b"\n\n" + self._delta
+        find, size, last = chunk.find, len(self._delta), len(chunk) - 2
+        start = written = 0
+        while True:
+            # One line of data each.
+            end = find(b"\n", start + size)
+            written += max(1, end + 2 - start - _ENVELOPE)
+            if end == last:
+                break
+            if end < 0 or not chunk.startswith(following, end):
+                return None
+            start = end + 2
+        self.output_bytes += written
+        return chunk
 
     def _event(self, event: bytes) -> bytes:
         if self.content and event.startswith(_DELTAS):

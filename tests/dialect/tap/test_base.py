@@ -12,6 +12,11 @@ def test_a_chunk_comes_apart_into_events_and_nothing_is_lost(end: bytes) -> None
     assert b"".join(events_of(whole + b"data: rest")) == whole + b"data: rest"
 
 
+def test_a_line_end_of_two_bytes_is_one() -> None:
+    events = [b"event: a\r\ndata: 1\r\n\r\n", b"event: b\r\ndata: 2\r\n\r\n"]
+    assert events_of(b"".join(events)) == events
+
+
 def test_the_data_of_an_event_is_found_and_replaced() -> None:
     event = b"event: x\r\ndata: {}\r\n\r\n"
     assert payload_of(event) == (b"x", b"{}", 16)
