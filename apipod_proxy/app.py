@@ -285,6 +285,7 @@ class Server:
         hall = Hall(
             gateway=self.gateway,
             identify=self._identify,
+            catalog=lambda: self.gateway.serving.keys,
             bodies=self.bodies,
             new_id=self.new_id,
             book=self.booking.book,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from apipod_proxy.catalog.model import Candidate
+from apipod_proxy.catalog.model import Account, Candidate
 from apipod_proxy.dialect import (
     Aim,
     AnswerInfo,
@@ -48,6 +48,18 @@ class Prepared(NamedTuple):
     dropped: tuple[str, ...]
 
 
+class Spoken(NamedTuple):
+    """How one provider account is spoken to for clients of one dialect."""
+
+    account: Account
+    wire: Wire
+    same: bool
+    """Whether that is the client's own dialect."""
+
+
+MAX_SPOKEN = 10_000
+
+
 class Asking:
     """What every attempt needs, made once: ``ask`` runs one."""
 
@@ -62,6 +74,7 @@ class Asking:
         self._dialects = dialects
         self._new_id = new_id
         self._loop = loop
+        self._spoken: dict[tuple[str, str], Spoken] = {}
 
     def type_of(self, candidate: Candidate) -> ProviderType:
         """What kind of provider ``candidate`` has."""
@@ -69,23 +82,33 @@ class Asking:
 
     def prepare(self, x: Exchange, candidate: Candidate) -> Prepared:
         """Encode the request. BadRequest where it holds content that this provider's dialect cannot carry."""
-        kind = self._upstream.type_of(candidate.provider)
-        spoken = kind.speaks(x.dialect.name)
-        wire = None if spoken is None else self._upstream.wire(candidate, spoken)
-        if wire is None or spoken is None:
-            raise Unsupported(f"The provider '{candidate.provider.name}' has no completions.")
+        name = x.dialect.name
+        spoken = self._spoken.get((candidate.account.id, name))
+        if spoken is None or spoken.account is not candidate.account:
+            spoken = self._speak(candidate, name)
+        _, wire, same = spoken
         top = x.top
         assert top is not None
-        same = spoken == x.dialect.name
-        if same and not signatures.carries_labels(spoken, x.body):
+        if same and not signatures.carries_labels(name, x.body):
             body, dropped = identity.for_upstream(x.body, top, candidate.upstream_model, wire.surface.quirks)
             return Prepared(wire, body, True, dropped)
         if x.call is None:
             x.call = x.dialect.decode_request(x.body, model=x.requested_model, stream=x.streamed)
         ability: Ability = ability_of(candidate.model)
-        aim = Aim(candidate.upstream_model, ability.max_output, wire.surface.quirks, signs=kind.signs)
-        encoded = self._dialects[spoken].encode_request(x.call, aim)
+        signs = wire.provider_type.signs
+        aim = Aim(candidate.upstream_model, ability.max_output, wire.surface.quirks, signs=signs)
+        encoded = self._dialects[wire.dialect].encode_request(x.call, aim)
         return Prepared(wire, encoded.body, same, tuple(encoded.dropped))
+
+    def _speak(self, candidate: Candidate, name: str) -> Spoken:
+        dialect = self._upstream.type_of(candidate.provider).speaks(name)
+        wire = None if dialect is None else self._upstream.wire(candidate, dialect)
+        if wire is None:
+            raise Unsupported(f"The provider '{candidate.provider.name}' has no completions.")
+        if len(self._spoken) >= MAX_SPOKEN:
+            self._spoken.clear()
+        found = self._spoken[candidate.account.id, name] = Spoken(candidate.account, wire, dialect == name)
+        return found
 
     def lens(self, x: Exchange, prepared: Prepared) -> Lens:
         """What this answer is seen through."""

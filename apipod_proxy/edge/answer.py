@@ -70,6 +70,7 @@ class Answer:
         "_protocol",
         "_request",
         "headers",
+        "sent",
         "status",
     )
 
@@ -83,6 +84,7 @@ class Answer:
         self._ended = False
         self.headers = b""
         self.status = 0
+        self.sent = 0
 
     @property
     def begun(self) -> bool:
@@ -132,9 +134,10 @@ class Answer:
         # uvloop raises on a write to a closed transport, and this may be the middle of an upstream callback.
         if transport is None or transport.is_closing():
             return False
-        transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
-        # The socket takes what a client that keeps up is sent, so its buffer is mostly empty, and asking that is one call in C.
-        return bool(transport.get_write_buffer_size() and self._protocol.writing_paused)
+        size = len(data)
+        self.sent += size
+        transport.write(b"%x\r\n%b\r\n" % (size, data) if self._chunked else data)
+        return self._protocol.writing_paused  # type: ignore[no-any-return]  # of a door or of aiohttp's connection
 
     def end(self) -> None:
         if not self._ended:

@@ -38,13 +38,13 @@ class Head:
     __slots__ = (
         "after",
         "before",
-        "forwarded",
         "headers",
         "keep_alive",
         "path",
         "query",
         "raw_headers",
         "raw_path",
+        "told",
     )
 
     def __init__(self, target: str, fields: list[tuple[bytes, bytes]], before: bytes, after: bytes) -> None:
@@ -59,8 +59,8 @@ class Head:
         self.keep_alive = self.headers.get("connection", "").lower() != "close"
         self.before = before
         self.after = after
-        self.forwarded: tuple[tuple[str, str], ...] | None = None
-        """Kept by the handler: which of the headers may go on to a provider."""
+        self.told: object = None
+        """Kept by the handler: what it made of the headers."""
 
     def __repr__(self) -> str:
         return f"<Head of {self.path}>"

@@ -56,11 +56,27 @@ class Completes(Protocol):
     def complete(self, x: Exchange, client: Answer) -> Awaitable[None]: ...
 
 
+class Told(NamedTuple):
+    """What the headers and the query of a request say. ``catalog`` is the one in which the caller was found."""
+
+    catalog: object
+    principal: Principal
+    remote: str | None
+    client_request_id: str | None
+    narrowed_to: str | None
+    explains: bool
+    forwarded: tuple[tuple[str, str], ...]
+
+
 class Hall(NamedTuple):
-    """What every handler of completions uses. ``book`` settles an exchange; ``clock`` gives epoch seconds."""
+    """What every handler of completions uses. ``book`` settles an exchange; ``clock`` gives epoch seconds.
+
+    ``catalog`` gives the object on which the answers of ``identify`` rest: while it is the same one, they hold.
+    """
 
     gateway: Completes
     identify: Identify
+    catalog: Callable[[], object]
     bodies: BodyReader
     new_id: Callable[[], str]
     book: Callable[[Exchange], None]
@@ -92,7 +108,7 @@ class Completions:
         )
         client = self._client(request, self._always(request, int(epoch)), stream)
         try:
-            x.principal = self._identify(request, x)
+            self._identify(request, x)
             whole = request.whole if isinstance(request, Incoming) else None
             x.body = await hall.bodies.read(request) if whole is None else whole
             self._read(request, x, model, stream)
@@ -121,14 +137,41 @@ class Completions:
         """The client's side of the answer."""
         return Answer(request, date)
 
-    def _identify(self, request: Request, x: Exchange) -> Principal:
+    def _identify(self, request: Request, x: Exchange) -> None:
+        """Who calls, and what its headers ask for. The same head says the same again, as long as the catalog is the same."""
+        if isinstance(request, Incoming):
+            told = request.head.told
+            if not isinstance(told, Told) or told.catalog is not self._hall.catalog():
+                told = self._told(request, x)
+                key, user = told.principal.key, told.principal.user
+                request.head.told = told if key.expires_at is None and user.expires_at is None else None
+        else:
+            told = self._told(request, x)
+        _, x.principal, x.remote, x.client_request_id, x.narrowed_to, explains, x.forwarded = told
+        if explains:
+            x.explanation = ""
+
+    def _told(self, request: Request, x: Exchange) -> Told:
+        # Who is refused has these in its line of the log.
         x.remote = self._hall.remote(request)
         x.client_request_id = request.headers.get("x-request-id")
         query = request.query if "?" in request.raw_path else NO_QUERY
+        catalog = self._hall.catalog()
         principal = self._hall.identify(self._dialect.name, request.headers, query, x.started_at)
-        if principal.user.role is Role.ADMIN and request.headers.get("x-apipod-explain") == "1":
-            x.explanation = ""
-        return principal
+        forwardable = self._hall.forwardable
+        return Told(
+            catalog,
+            principal,
+            x.remote,
+            x.client_request_id,
+            request.headers.get("x-apipod-provider") or query.get("vendor"),
+            principal.user.role is Role.ADMIN and request.headers.get("x-apipod-explain") == "1",
+            tuple(
+                (name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape"))
+                for name, value in request.raw_headers
+                if name.lower() in forwardable
+            ),
+        )
 
     async def _answer(self, x: Exchange, client: Answer) -> None:
         await self._hall.gateway.complete(x, client)
@@ -141,24 +184,6 @@ class Completions:
         x.top = self._top(request, x, model, stream)
         x.requested_model = x.top.model
         x.streamed = x.top.stream
-        x.narrowed_to = request.headers.get("x-apipod-provider")
-        if "?" in request.raw_path and x.narrowed_to is None:
-            x.narrowed_to = request.query.get("vendor")
-        if isinstance(request, Incoming):
-            head = request.head
-            if head.forwarded is None:
-                head.forwarded = self._forwarded(request)
-            x.forwarded = head.forwarded
-        else:
-            x.forwarded = self._forwarded(request)
-
-    def _forwarded(self, request: Request) -> tuple[tuple[str, str], ...]:
-        forwardable = self._hall.forwardable
-        return tuple(
-            (name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape"))
-            for name, value in request.raw_headers
-            if name.lower() in forwardable
-        )
 
     def _refuse(self, x: Exchange, client: Answer, request: Request, error: ProxyError) -> None:
         x.error = error

@@ -8,6 +8,9 @@ from typing import Protocol
 
 from apipod_proxy.errors import ProxyError
 
+LOOKS = 4
+"""A ping may come late by this part of the pause."""
+
 DROP_SECONDS = 60.0
 """A client that takes nothing for this long is dropped."""
 
@@ -22,6 +25,11 @@ class Client(Protocol):
     @property
     def paused(self) -> bool:
         """Its write buffer is full."""
+        ...
+
+    @property
+    def sent(self) -> int:
+        """Bytes of the body so far."""
         ...
 
     def begin_stream(self) -> None: ...
@@ -52,34 +60,31 @@ class Frames(Protocol):
 class Outlet:
     """Begins, feeds, pings and ends one streamed answer, and slows its source while the client is slow.
 
-    ``wrote_at`` is loop time. Every method is synchronous, so that a read from upstream becomes a write to the client with no
-    task switch between.
+    Every method is synchronous, so that a read from upstream becomes a write to the client with no task switch between.
     """
 
     __slots__ = (
         "_begun",
-        "_client",
         "_drain",
         "_frames",
         "_loop",
-        "_now",
         "_ping_seconds",
         "_pinging",
+        "_quiet_since",
+        "_seen",
         "_source",
+        "client",
         "ended",
         "on_claim",
-        "sent",
         "winner",
-        "wrote_at",
     )
 
     def __init__(
         self, client: Client, frames: Frames, ping_seconds: float, loop: asyncio.AbstractEventLoop
     ) -> None:
-        self._client = client
+        self.client = client
         self._frames = frames
         self._loop = loop
-        self._now = loop.time
         self._begun = False
         self._ping_seconds = ping_seconds if frames.ping else 0.0
         self._source: Source | None = None
@@ -89,11 +94,17 @@ class Outlet:
         """The pump whose content reached the client; nobody else may write after it."""
         self.on_claim: Callable[[object], None] | None = None
         """Told of the winner before anything is written of it."""
-        self.wrote_at = loop.time()
-        self.sent = 0
         self.ended = False
+        self._seen = 0
+        """What had been sent when the timer looked last; ``_quiet_since``: since when it was no more than that."""
+        self._quiet_since = loop.time()
         if self._ping_seconds:
-            self._pinging = loop.call_later(self._ping_seconds, self._ping)
+            self._pinging = loop.call_later(self._ping_seconds / LOOKS, self._ping)
+
+    @property
+    def sent(self) -> int:
+        """Bytes of the body so far."""
+        return self.client.sent
 
     def claim(self, pump: object, source: Source | None) -> bool:
         """Make ``pump`` the one that answers; False when another one already does."""
@@ -109,23 +120,20 @@ class Outlet:
         """Send whole events, not empty. The head goes out with the first ones."""
         if not self._begun:
             self._begin()
-        slow = self._client.write(data)
-        self.sent += len(data)
-        self.wrote_at = self._now()
-        if slow and self._drain is None:
-            self._slow_down()
+        if self.client.write(data):
+            self.slow_down()
 
     def _begin(self) -> None:
         self._begun = True
-        if not self._client.begun:
-            self._client.begin_stream()
+        if not self.client.begun:
+            self.client.begin_stream()
 
     def finish(self) -> None:
         """End a whole answer."""
         self.ended = True
         self.close()
         self._begin()
-        self._client.end()
+        self.client.end()
 
     def fail(self, error: ProxyError) -> None:
         """End a started answer with an error event; the client is told that it is not whole."""
@@ -145,16 +153,21 @@ class Outlet:
         self._source = None
 
     def _ping(self) -> None:
-        """Lazily re-armed: one timer for each answer, however many events it has."""
-        due = self.wrote_at + self._ping_seconds
+        """The timer looks a few times in each pause whether more was sent, so that no event has to note its time."""
         now = self._loop.time()
-        if now + 0.001 >= due:
-            if not self._client.paused:
+        if self.client.sent != self._seen:
+            self._quiet_since = now
+        elif now + 0.001 >= self._quiet_since + self._ping_seconds:
+            if not self.client.paused:
                 self.write(self._frames.ping)
-            due = now + self._ping_seconds
-        self._pinging = self._loop.call_at(due, self._ping)
+            self._quiet_since = now
+        self._seen = self.client.sent
+        self._pinging = self._loop.call_later(self._ping_seconds / LOOKS, self._ping)
 
-    def _slow_down(self) -> None:
+    def slow_down(self) -> None:
+        """The client cannot keep up: stop the source until it can."""
+        if self._drain is not None:
+            return
         if self._source is not None:
             self._source.pause()
         self._drain = self._loop.create_task(self._wait_until_drained())
@@ -162,9 +175,9 @@ class Outlet:
     async def _wait_until_drained(self) -> None:
         try:
             async with asyncio.timeout(DROP_SECONDS):
-                await self._client.drained()
+                await self.client.drained()
         except TimeoutError:
-            self._client.abort()
+            self.client.abort()
         except ConnectionError:
             pass  # the client left; its handler is cancelled by the server
         else:

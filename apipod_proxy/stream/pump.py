@@ -8,7 +8,7 @@ from typing import Protocol
 from apipod_proxy.dialect import ProtocolError
 from apipod_proxy.dialect.vocabulary import Failure
 from apipod_proxy.errors import Kind, ProxyError, UpstreamBroken, UpstreamError, UpstreamStatus
-from apipod_proxy.stream.lens import Lens
+from apipod_proxy.stream.lens import Lens, Quick
 from apipod_proxy.stream.outlet import Outlet, Source
 
 HOLD_BYTES = 64 * 1024
@@ -120,7 +120,7 @@ class WholePump(Attempted):
 class StreamPump(Attempted):
     """A streamed answer. Head and early events are held until there is content, so that an early error can still fail over."""
 
-    __slots__ = ("_lens", "_linger", "_outlet", "_passing", "_streams")
+    __slots__ = ("_lens", "_linger", "_outlet", "_passing", "_quick", "_streams", "_write")
 
     def __init__(self, outlet: Outlet, lens: Lens, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
@@ -129,6 +129,9 @@ class StreamPump(Attempted):
         self._linger: asyncio.TimerHandle | None = None
         self._streams = False
         self._passing = False
+        self._quick: Quick | None = None
+        """The way of an event in the midst of a stream, of which there are a hundred for each other one."""
+        self._write = outlet.client.write
 
     @property
     def lens(self) -> Lens:
@@ -154,25 +157,39 @@ class StreamPump(Attempted):
         self._streams = 200 <= status < 300 and not is_json(headers)
 
     def body(self, data: bytes) -> None:
+        quick = self._quick
+        if quick is not None and data.endswith(b"\n\n"):
+            out = quick(data)
+            if out is not None:
+                write = self._write
+                if write(out):
+                    self._outlet.slow_down()
+                return
         if self._passing:
-            lens = self._lens
-            if lens.finished and not lens.relays_more:
-                return
-            try:
-                out = lens.feed(data)
-            except ProtocolError as exc:
-                self.give_up(UpstreamBroken(str(exc)))
-                return
-            if out:
-                self._outlet.write(out)
-            if lens.finished:
-                self._finished()
-            elif lens.failure is not None:
-                self.give_up(failure_error(lens.failure))
+            self._pass_on(data)
         elif self._streams:
             self._hold_back(data)
         elif not self.hold(data, WHOLE_BYTES if self.status < 400 else ERROR_BYTES):
             self.give_up(UpstreamBroken("an answer that is no stream and too large to hold"))
+
+    def _pass_on(self, data: bytes) -> None:
+        lens = self._lens
+        if lens.finished and not lens.relays_more:
+            return
+        try:
+            out = lens.feed(data)
+        except ProtocolError as exc:
+            self.give_up(UpstreamBroken(str(exc)))
+            return
+        if out:
+            self._outlet.write(out)
+            self._quick = lens.quick
+        else:
+            self._quick = None
+        if lens.finished:
+            self._finished()
+        elif lens.failure is not None:
+            self.give_up(failure_error(lens.failure))
 
     def _hold_back(self, data: bytes) -> None:
         lens = self._lens
@@ -200,6 +217,7 @@ class StreamPump(Attempted):
             self._buffer.clear()
         if out:
             self._outlet.write(out)
+            self._quick = self._lens.quick
         if self._lens.finished:
             self._finished()
 

@@ -37,6 +37,7 @@ class RawLens:
 
     framed: ClassVar[bool] = False
     relays_more: ClassVar[bool] = True
+    quick: ClassVar[None] = None
 
     __slots__ = ("_read_usage", "_tail", "content", "failure", "finished")
 

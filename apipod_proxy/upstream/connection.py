@@ -1,7 +1,9 @@
 """One HTTP/1.1 connection to a server, client side: a callback protocol on llhttp.
 
 What the socket read brings is parsed and handed to the receiver inside that read. A Python HTTP client usually puts
-a stream object and a task between the two; doing without them halves the cost of a forwarded event.
+a stream object and a task between the two; doing without them halves the cost of a forwarded event. Between two chunks
+of a body the parser is not even asked: a read that is one chunk, as nearly every event of a stream is, is told by one
+comparison, and several chunks of one read are handed on as one piece.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ SLICE: Final = 256 * 1024
 HEAD: Final = 0
 BODY: Final = 1
 COMPLETE: Final = 2
+
+_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,7})\r\n")
 
 _PROMISE: Final = re.compile(rb"timeout\s*=\s*(\d{1,9})")
 
@@ -77,8 +81,10 @@ class Connection(asyncio.Protocol):
         "served",
         "transport",
         # of the request under way
+        "_between",
         "_bodiless",
         "_call",
+        "_even",
         "_headers",
         "_inflater",
         "_keep",
@@ -111,6 +117,9 @@ class Connection(asyncio.Protocol):
         self.born = 0.0
         self.expires = 0.0
         self.promise = math.inf
+        # Whether the parser has seen the end of a chunk last, and whether that was the end of the read, too.
+        self._between = False
+        self._even = False
         self._bodiless = False
         self._call: Call | None = None
         self._headers: list[tuple[bytes, bytes]] = []
@@ -157,6 +166,7 @@ class Connection(asyncio.Protocol):
         self._call = call
         self._stage = HEAD
         self._quiet = 0
+        self._between = self._even = False
         self._bodiless = head.startswith(b"HEAD ")
         self._last = now = self._now()
         due = now + call.timeouts.first_byte
@@ -198,6 +208,21 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        if self._even:
+            end = data.find(b"\r\n", 0, 10)
+            size = len(data) - end - 4
+            if size > 0 and data[:end] == b"%x" % size and data.endswith(b"\r\n"):
+                # Taken out of their slots first: the interpreter calls a name faster than an attribute that is no method.
+                now, sink = self._now, self._sink
+                self._last = now()
+                try:
+                    sink(data[end + 2 : -2])
+                except Exception as exc:
+                    self._receiver_failed(exc)
+                return
+            data = self._whole_chunks(data)
+            if not data:
+                return
         if self._call is None:
             # Nobody asked: the rest of an answer that is over, or a server that speaks out of turn.
             self.drop()
@@ -216,8 +241,40 @@ class Connection(asyncio.Protocol):
         if self._stage == COMPLETE:
             if self._call is not None:
                 self._finish()
-        elif self._quiet > HEAD_LIMIT:
+            return
+        self._even = self._between and data.endswith(b"\r\n")
+        if self._quiet > HEAD_LIMIT:
             self._fail(UpstreamBroken(f"more than {HEAD_LIMIT} bytes without content"))
+
+    def _whole_chunks(self, data: bytes) -> bytes:
+        """Hand on the content of the whole chunks at the start of ``data``; gives what is behind them, which is for the parser."""
+        pieces = []
+        at = 0
+        while (found := _CHUNK.match(data, at)) is not None:
+            start = found.end()
+            end = start + int(found[1], 16)
+            if end == start or not data.startswith(b"\r\n", end):
+                # The last chunk, or one that is not whole.
+                break
+            pieces.append(data[start:end])
+            at = end + 2
+        if pieces:
+            self._last = self._now()
+            try:
+                self._sink(b"".join(pieces))
+            except Exception as exc:
+                self._receiver_failed(exc)
+            if self._call is None:
+                return b""
+        rest = data[at:]
+        self._even = not rest
+        return rest
+
+    def on_chunk_header(self) -> None:
+        self._between = False
+
+    def on_chunk_complete(self) -> None:
+        self._between = True
 
     def on_message_begin(self) -> None:
         if self._stage == COMPLETE:
@@ -362,6 +419,7 @@ class Connection(asyncio.Protocol):
     def drop(self) -> None:
         """Close at once, whatever is under way; the receiver hears nothing."""
         self._call = self._inflater = None
+        self._even = False
         self._sink = _ignore
         self.transport.abort()
         self._leave()
@@ -389,10 +447,17 @@ class Connection(asyncio.Protocol):
         elif isinstance(cause, _Broken | Undecodable):
             self._fail(UpstreamBroken(str(cause)), cause)
         else:
-            self._fail(UpstreamBroken("the receiver of the answer failed"), cause)
             if not isinstance(cause, Exception):
+                self._fail(UpstreamBroken("the receiver of the answer failed"), cause)
                 raise cause
-            self._lane.report("a receiver raised in head() or body()", cause)
+            self._receiver_failed(cause)
+
+    def _receiver_failed(self, cause: Exception) -> None:
+        if isinstance(cause, Undecodable):
+            self._fail(UpstreamBroken(str(cause)), cause)
+            return
+        self._fail(UpstreamBroken("the receiver of the answer failed"), cause)
+        self._lane.report("a receiver raised in head() or body()", cause)
 
     # Time
 

@@ -72,6 +72,9 @@ class ProviderType:
 DIALECT_NAMES = ("openai_chat", "anthropic", "gemini", "openai_responses", "cohere", "gigachat")
 """In the order of preference where a provider speaks several and none is the client's."""
 
+MODEL = "{model}"
+"""Stands in a path for the model's name."""
+
 TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 
 
@@ -97,8 +100,8 @@ def join_url(base_url: str, path: str) -> str:
 
 def fill_model(path: str, model: str) -> str:
     """``path`` with ``{model}`` replaced. What a client put into the name cannot leave its place in the URL: BadRequest where it tries to."""
-    if "{model}" not in path:
+    if MODEL not in path:
         return path
     if not {"", ".", ".."}.isdisjoint(model.split("/")):
         raise BadRequest("This cannot be the name of a model", "$.model")
-    return path.replace("{model}", quote(model, safe="/:@-._~"))
+    return path.replace(MODEL, quote(model, safe="/:@-._~"))

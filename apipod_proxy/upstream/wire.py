@@ -12,7 +12,10 @@ from apipod_proxy.catalog.model import Account, Candidate, Provider, Timeouts
 from apipod_proxy.upstream.connection import Endpoint
 from apipod_proxy.upstream.oauth import Token, Tokens
 from apipod_proxy.upstream.pool import Call, Pool, Receiver
-from apipod_proxy.upstream.provider import Auth, ProviderType, Surface, fill_model, join_url
+from apipod_proxy.upstream.provider import MODEL, Auth, ProviderType, Surface, fill_model, join_url
+
+JSON = "application/json"
+EVENTS = b"text/event-stream"
 
 EndpointMaker = Callable[[Provider, Account, str], Endpoint]
 """(provider, account, URL) -> Endpoint; knows TLS, proxies and the size of the pool."""
@@ -21,7 +24,10 @@ Forwarded = tuple[tuple[str, str], ...]
 
 
 class Wire(NamedTuple):
-    """One surface of one account. ``head`` lacks the first line and what differs between requests."""
+    """One surface of one account. ``head`` lacks the first line and what differs between requests.
+
+    ``start`` and ``stream_start`` are the heads of ordinary requests up to their length, None where the model stands in the URL.
+    """
 
     account: Account
     provider_type: ProviderType
@@ -31,6 +37,8 @@ class Wire(NamedTuple):
     target: str
     stream_target: str
     head: bytes
+    start: bytes | None
+    stream_start: bytes | None
     fixed: Mapping[str, str]
     timeouts: Timeouts
 
@@ -93,15 +101,19 @@ class Upstream:
         parts = urlsplit(url)
         lines = [f"host: {parts.netloc.rpartition('@')[2]}", f"user-agent: {self._user_agent}"]
         lines += [f"{name}: {value}" for name, value in fixed.items() if name not in kind.forward]
+        head = "".join(f"{line}\r\n" for line in lines).encode("latin-1")
+        target, stream_target = request_target(url), request_target(stream_url)
         return Wire(
             account=account,
             provider_type=kind,
             dialect=dialect,
             surface=surface,
             endpoint=self._endpoint_for(provider, account, url),
-            target=request_target(url),
-            stream_target=request_target(stream_url),
-            head="".join(f"{line}\r\n" for line in lines).encode("latin-1"),
+            target=target,
+            stream_target=stream_target,
+            head=head,
+            start=None if MODEL in target else head_start(target, head, JSON, JSON.encode()),
+            stream_start=None if MODEL in stream_target else head_start(stream_target, head, JSON, EVENTS),
             fixed={name: value for name, value in fixed.items() if name in kind.forward},
             timeouts=provider.timeouts,
         )
@@ -115,30 +127,35 @@ class Upstream:
         *,
         stream: bool = False,
         forwarded: Forwarded = (),
-        content_type: str = "application/json",
+        content_type: str = JSON,
         accept: bytes | None = None,
         token: Token | None = None,
     ) -> Call:
         """Start the request; never waits. What comes back arrives at ``receiver``."""
-        target = fill_model(wire.stream_target if stream else wire.target, model)
-        extra = forward(forwarded, wire)
+        start = wire.stream_start if stream else wire.start
+        if start is None or accept is not None or content_type != JSON:
+            target = fill_model(wire.stream_target if stream else wire.target, model)
+            start = head_start(
+                target, wire.head, content_type, accept or (EVENTS if stream else JSON.encode())
+            )
+        extra = forward(forwarded, wire) if forwarded or wire.fixed else b""
         if token is not None:
             extra += token.header
-        head = (
-            b"POST %b HTTP/1.1\r\n%b%bcontent-type: %b\r\naccept: %b\r\naccept-encoding: identity\r\ncontent-length: %d\r\n\r\n"
-            % (
-                target.encode("latin-1"),
-                wire.head,
-                extra,
-                content_type.encode("latin-1"),
-                accept or (b"text/event-stream" if stream else b"application/json"),
-                len(body),
-            )
-        )
+        head = b"%b%bcontent-length: %d\r\n\r\n" % (start, extra, len(body))
         return self._pool.send(wire.endpoint, head, body, receiver, wire.timeouts)
 
     async def close(self) -> None:
         await self._pool.close()
+
+
+def head_start(target: str, head: bytes, content_type: str, accept: bytes) -> bytes:
+    """The lines of a request's head that come first."""
+    return b"POST %b HTTP/1.1\r\n%bcontent-type: %b\r\naccept: %b\r\naccept-encoding: identity\r\n" % (
+        target.encode("latin-1"),
+        head,
+        content_type.encode("latin-1"),
+        accept,
+    )
 
 
 def credential(auth: Auth, key: str) -> dict[str, str]:

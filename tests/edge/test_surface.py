@@ -71,6 +71,7 @@ def desk(serve: Serve) -> Callable[..., Awaitable[Desk]]:
         hall = Hall(
             gateway=Scripted(act),
             identify=identify,
+            catalog=lambda: CALLER,
             bodies=BodyReader(1),
             new_id=RequestIds(os.urandom),
             book=booked.append,

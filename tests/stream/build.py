@@ -21,6 +21,10 @@ class Client:
         self.aborted = False
         self.room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    @property
+    def sent(self) -> int:
+        return sum(map(len, self.written))
+
     def begin_stream(self) -> None:
         assert not self.begun
         self.begun = True

@@ -25,6 +25,7 @@ class Client:
     begun = False
     gone = False
     paused = False
+    sent = 0
 
     def __init__(self) -> None:
         self.did: list[bytes] = []
