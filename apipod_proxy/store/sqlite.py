@@ -27,7 +27,6 @@ READERS = 2
 
 _AWAY = ("locked", "busy", "unable to open", "disk i/o", "full", "readonly", "read-only")
 
-
 ROWS_AT_ONCE = (100, 10, 1)
 """Rows of one INSERT, where many are appended. Between two statements the thread lets go of the interpreter and has to wait for it,
 which under load costs more than the rows do."""

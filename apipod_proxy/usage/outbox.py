@@ -192,13 +192,13 @@ class Ledger:
             # A bad disk must not hold up the rows that are in memory.
             logger.exception("usage rows on disk cannot be read")
         while self._rows:
-            batch = list(islice(self._rows, self._batch))
+            batch, dropped = list(islice(self._rows, self._batch)), self.dropped
             await self._store(batch)
-            # The bound may have dropped some of them meanwhile.
-            for row in batch:
-                if self._rows and self._rows[0] is row:
-                    self._rows.popleft()
-                    self._done += 1
+            # The bound may have dropped some of them meanwhile, the oldest first.
+            left = max(0, len(batch) - (self.dropped - dropped))
+            for _ in range(left):
+                self._rows.popleft()
+            self._done += left
             self._settled.set()
 
     async def _drain_spool(self) -> None:

@@ -174,7 +174,9 @@ def _attempt(attempt: Attempt) -> dict[str, object]:
         "duration_ms": attempt.duration_ms,
     }
     usage = {
-        name: value for name, value in zip(_CLASSES, attempt.usage or (), strict=False) if value is not None
+        name: fit_number(value)
+        for name, value in zip(_CLASSES, (attempt.usage or ())[:5], strict=False)
+        if value is not None
     }
     if usage:
         told["usage"] = usage

@@ -57,6 +57,11 @@ def test_the_only_attempt_is_written_as_one_of_several(name: str) -> None:
     assert len(orjson.loads(one)[0]["model"]) <= LONGEST_NAME
 
 
+def test_an_absurd_count_of_an_attempt_is_written_too() -> None:
+    attempt = Attempt("m", "a", "ok", 200, Usage(input=2**70), 1)
+    assert orjson.loads(attempts_json([attempt]))[0]["usage"] == {"input": MOST}
+
+
 def test_texts_and_numbers_are_made_fit_for_every_database() -> None:
     assert [fit_text(text) for text in ("plain", "é", "a\x00b", "\udcff\x00é", "/v1/\udc80")] == [
         *("plain", "é", "ab", "?é", "/v1/?")
