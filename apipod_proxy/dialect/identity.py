@@ -17,7 +17,7 @@ from apipod_proxy.dialect import Quirks
 from apipod_proxy.dialect.lenient import mended
 from apipod_proxy.dialect.members import DECODER, Members, Span, dumps, duplicates, edited, is_compact, spans
 from apipod_proxy.dialect.vocabulary import Json
-from apipod_proxy.dialect.words import holds
+from apipod_proxy.dialect.words import Words
 from apipod_proxy.errors import BadRequest
 
 
@@ -115,7 +115,7 @@ _CONVERSATION = {"gemini": "contents", "openai_responses": "input"}
 _MISSING = re.compile(r"Object missing required field `(.+)`")
 _CACHE_MARK = re.compile(rb',?\s*"cache_control"\s*:\s*(?:\{[^{}]*\}|null)')
 _DEVELOPER = re.compile(rb'("role"\s*:\s*)"developer"')
-DEVELOPER = (b"developer",)
+DEVELOPER = Words(b"developer")
 _BEGINNING = 16 * 1024
 _USAGE_OPTION = b'{"include_usage":true}'
 
@@ -404,7 +404,7 @@ def for_upstream(body: bytes, top: TopLevel, model: str, quirks: Quirks) -> Forw
         )
     if top.stream and quirks.stream_usage and not top.include_usage:
         changes["stream_options"] = _with_usage(members.get("stream_options"))
-    if not quirks.developer_role and holds(body, DEVELOPER):
+    if not quirks.developer_role and DEVELOPER.stand_in(body):
         # An escaped quote cannot end a member's name, so this never matches inside a string.
         changes["messages"] = Raw(_DEVELOPER.sub(rb'\1"system"', bytes(members["messages"])))
     drop = [name for name in quirks.drop if name in members] if quirks.drop else []

@@ -17,12 +17,12 @@ import orjson
 
 from apipod_proxy.dialect import media_types
 from apipod_proxy.dialect.fields import Json, Object, a_text, an_object, opt_text, required
-from apipod_proxy.dialect.words import holds
+from apipod_proxy.dialect.words import Words, may_begin
 from apipod_proxy.errors import BadRequest
 
 CHAT = "openai_chat"
 EXTENSIONS = ("file_url", "audio_url")
-EXTENSION_WORDS = tuple(name.encode() for name in EXTENSIONS)
+EXTENSION_WORDS = Words(*(name.encode() for name in EXTENSIONS), stems=(b'_url"',))
 
 _AUDIO_FORMATS = {"audio/mpeg": "mp3", "audio/wav": "wav"}
 
@@ -69,9 +69,9 @@ def needed(found: list[Link], spoken: str, *, spliced: bool, fetches_urls: bool)
 
 def may_hold_links(dialect: str, body: bytes, *, loads: bool) -> bool:
     """A cheap test, which may see what is not there. ``loads``: the provider takes URLs as the client gives them."""
-    if dialect == CHAT and holds(body, EXTENSION_WORDS):
+    if dialect == CHAT and EXTENSION_WORDS.stand_in(body):
         return True
-    return not loads and b"http" in body
+    return not loads and may_begin(body, b"http")
 
 
 def dumps(body: Object) -> bytes:

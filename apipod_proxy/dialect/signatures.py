@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from apipod_proxy.dialect.words import holds
+from apipod_proxy.dialect.words import Words
 
 LABEL = re.compile(r"@([a-z0-9_]{1,32})(?:/([a-z]{1,8}))?:")
 
@@ -86,11 +86,14 @@ _LABELLED = re.compile(
 
 
 # The members that hold signatures; a request without any of them is not looked at closer.
-_MARKS: Mapping[str, tuple[bytes, ...]] = {
-    "openai_chat": (b"signature", b"thought_signature", b"reasoning.encrypted"),
-    "anthropic": (b"signature", b"redacted_thinking"),
-    "gemini": (b"thoughtSignature", b"thought_signature"),
-    "openai_responses": (b"encrypted_content", b"signature"),
+_MARKS: Mapping[str, Words] = {
+    "openai_chat": Words(
+        *(b"signature", b"thought_signature", b"reasoning.encrypted"),
+        stems=(b'signature"', b'"reasoning.encrypted"'),
+    ),
+    "anthropic": Words(b"signature", b"redacted_thinking"),
+    "gemini": Words(b"thoughtSignature", b"thought_signature", stems=(b'ignature"',)),
+    "openai_responses": Words(b"encrypted_content", b"signature"),
 }
 
 
@@ -99,4 +102,4 @@ def carries_labels(dialect: str, body: bytes) -> bool:
 
     Asked of every spliced request.
     """
-    return holds(body, _MARKS[dialect]) and _LABELLED.search(body) is not None
+    return _MARKS[dialect].stand_in(body) and _LABELLED.search(body) is not None

@@ -11,13 +11,15 @@ BYTES_PER_TOKEN = 4
 HOP = 8192
 LOOK = 64
 BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_="
+NOTHING = (0, 0)
 MEDIA_TOKENS = 1600
 """What providers count for an image of common size; audio and documents are of the same order."""
 
 
 def input_tokens(size: int, media: int = 0, media_bytes: int = 0) -> int:
     """Estimated tokens of a prompt of ``size`` bytes in which ``media`` attachments make up ``media_bytes``."""
-    return max(1, (size - media_bytes) // BYTES_PER_TOKEN) + media * MEDIA_TOKENS
+    text = (size - media_bytes) // BYTES_PER_TOKEN
+    return (text if text > 1 else 1) + media * MEDIA_TOKENS
 
 
 def attachments(body: bytes | bytearray) -> tuple[int, int]:
@@ -25,7 +27,10 @@ def attachments(body: bytes | bytearray) -> tuple[int, int]:
 
     Only one place in every HOP bytes is looked at, so that a long prompt costs microseconds; runs shorter than that may be missed.
     """
-    count, held, place, size = 0, 0, HOP, len(body)
+    size = len(body)
+    if size < HOP + LOOK:
+        return NOTHING
+    count, held, place = 0, 0, HOP
     while place + LOOK <= size:
         if body[place : place + LOOK].translate(None, BASE64):
             place += HOP
@@ -46,12 +51,19 @@ def reserve(
     capacity: int | None = None,
 ) -> int:
     """Tokens to reserve: the input and the least of what is known about the output, at most ``capacity``."""
-    known = [most for most in (max_tokens_asked, model_max, learnt_p99) if most is not None]
-    if max_tokens_asked is None and learnt_p99 is None:
+    # Written out, because this runs for every request.
+    known = max_tokens_asked
+    if known is None:
         # A model's maximum alone is no forecast: 64,000 tokens held for each short answer would starve the others.
-        known.append(UNSEEN_OUTPUT)
-    total = max(0, input_estimate) + max(0, min(known))
-    return total if capacity is None else min(total, capacity)
+        known = UNSEEN_OUTPUT if learnt_p99 is None else learnt_p99
+    elif learnt_p99 is not None and learnt_p99 < known:
+        known = learnt_p99
+    if model_max is not None and model_max < known:
+        known = model_max
+    total = input_estimate if input_estimate > 0 else 0
+    if known > 0:
+        total += known
+    return total if capacity is None or total < capacity else capacity
 
 
 def _edges() -> tuple[int, ...]:
