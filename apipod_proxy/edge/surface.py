@@ -94,9 +94,9 @@ class Completions:
         self._dialect = dialect
         self._dates = DateLine()
 
-    async def handle(self, request: Request) -> Answer:
+    def handle(self, request: Request) -> Awaitable[Answer]:
         """A request whose body names the model."""
-        return await self.run(request, None, False)
+        return self.run(request, None, False)
 
     async def run(self, request: Request, model: str | None, stream: bool) -> Answer:
         """``model`` and ``stream`` are given where they stand in the URL."""
@@ -173,8 +173,8 @@ class Completions:
             ),
         )
 
-    async def _answer(self, x: Exchange, client: Answer) -> None:
-        await self._hall.gateway.complete(x, client)
+    def _answer(self, x: Exchange, client: Answer) -> Awaitable[None]:
+        return self._hall.gateway.complete(x, client)
 
     def _top(self, request: Request, x: Exchange, model: str | None, stream: bool) -> TopLevel:
         """The top level of the request's body. Raises BadRequest."""
