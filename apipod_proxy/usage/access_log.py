@@ -79,7 +79,7 @@ def json_line(line: LogLine) -> bytes:
     asked = _asked(method, path, requested_model, model, provider, account, strategy)
     return (
         f'{{"time":"{_second(time_ms // 1000)}.{time_ms % 1000:03}000+00:00","level":"info","logger":"access",'
-        f'"message":"request","request_id":"{request_id}","client_request_id":{_json(client_id)},"status":{status},'
+        f'"message":"request","request_id":"{request_id}","client_request_id":{_json(client_id) if client_id else "null"},"status":{status},'
         f'"outcome":"{outcome}","duration_ms":{duration_ms},{_who(client, key_prefix)},{asked},"candidates":{candidates},'
         f'"attempts":{told},"ttft_ms":{"null" if ttft_ms is None else ttft_ms},"streamed":{"true" if streamed else "false"},'
         f'"tokens":{tokens},"estimated":{"true" if estimated else "false"}}}\n'
@@ -153,7 +153,7 @@ def _members(texts: dict[str, str]) -> str:
 
 
 def _json(text: str) -> str:
-    return orjson.dumps(_utf8(text)).decode() if text else "null"
+    return orjson.dumps(_utf8(text)).decode()
 
 
 def _attempt(attempt: Attempt) -> str:

@@ -111,17 +111,18 @@ class Metrics:
             series.ttft_sum += ttft
         if usage is not None:
             tokens = series.tokens
+            taken, read, written, output, reasoning, _ = usage
             # Written out: a loop over the classes costs as much as all the rest.
-            if usage[0]:
-                tokens[0] += usage[0]
-            if usage[1]:
-                tokens[1] += usage[1]
-            if usage[2]:
-                tokens[2] += usage[2]
-            if usage[3]:
-                tokens[3] += usage[3]
-            if usage[4]:
-                tokens[4] += usage[4]
+            if taken:
+                tokens[0] += taken
+            if read:
+                tokens[1] += read
+            if written:
+                tokens[2] += written
+            if output:
+                tokens[3] += output
+            if reasoning:
+                tokens[4] += reasoning
 
     def error(self, kind: str) -> None:
         """One error that reached a client; ``kind`` is a value of errors.Kind."""

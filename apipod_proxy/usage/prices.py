@@ -13,16 +13,16 @@ def cost(usage: Usage, price: Price | None) -> int | None:
     """
     if price is None:
         return None
-    cached = price.input if price.cached_input is None else price.cached_input
-    written = price.input if price.cache_write is None else price.cache_write
-    reasoning = price.output if price.reasoning is None else price.reasoning
-    return (
-        (usage.input or 0) * price.input
-        + (usage.cache_read or 0) * cached
-        + (usage.cache_write or 0) * written
-        + (usage.output or 0) * price.output
-        + (usage.reasoning or 0) * reasoning
-    )
+    taken, read, written, output, reasoning, _ = usage
+    nano = (taken or 0) * price.input + (output or 0) * price.output
+    # Of most requests there is none of these.
+    if read:
+        nano += read * (price.input if price.cached_input is None else price.cached_input)
+    if written:
+        nano += written * (price.input if price.cache_write is None else price.cache_write)
+    if reasoning:
+        nano += reasoning * (price.output if price.reasoning is None else price.reasoning)
+    return nano
 
 
 def total(costs: list[int | None]) -> tuple[int, bool]:
