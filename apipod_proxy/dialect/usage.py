@@ -7,6 +7,9 @@ and Messages include reasoning, those of Gemini exclude it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from apipod_proxy.dialect.vocabulary import Json, Opaque, Usage
 
@@ -50,25 +53,76 @@ def from_chat(wire: Json) -> Usage:
     if reasoning is None:
         reasoning = count(wire, "reasoning_tokens")
     completion = count(wire, "completion_tokens")
-    return Usage(
-        input=less(prompt, read, written),
-        cache_read=read,
-        cache_write=written,
-        output=completion
-        if _excludes_reasoning(wire, completion, reasoning)
-        else less(completion, reasoning),
-        reasoning=reasoning,
-        extra=Opaque(CHAT, wire, "usage"),
-    )
+    output = completion
+    if not _excludes_reasoning(count(wire, "total_tokens"), prompt, completion, reasoning):
+        output = less(completion, reasoning)
+    return Usage(less(prompt, read, written), read, written, output, reasoning, Opaque(CHAT, wire, "usage"))
 
 
-def _excludes_reasoning(wire: Json, completion: int | None, reasoning: int | None) -> bool:
+def _excludes_reasoning(
+    total: int | None, prompt: int | None, completion: int | None, reasoning: int | None
+) -> bool:
     """xAI and some others count reasoning beside ``completion_tokens``; the total tells."""
     if not reasoning or completion is None:
         return False
-    return reasoning > completion or count(wire, "total_tokens") == completion + reasoning + (
-        count(wire, "prompt_tokens") or 0
-    )
+    return reasoning > completion or total == completion + reasoning + (prompt or 0)
+
+
+Count = Annotated[int, Meta(ge=0, lt=_MOST)] | None
+
+
+class PromptDetails(Struct, gc=False):
+    cached_tokens: Count = None
+    cache_write_tokens: Count = None
+    cache_creation_tokens: Count = None
+
+
+class CompletionDetails(Struct, gc=False):
+    reasoning_tokens: Count = None
+
+
+class ChatCounts(Struct, gc=False):
+    """``usage`` of Chat Completions in its ordinary form: every count that is read is a whole number or not there."""
+
+    prompt_tokens: Count = None
+    completion_tokens: Count = None
+    total_tokens: Count = None
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+    prompt_cache_hit_tokens: Count = None
+    cached_tokens: Count = None
+    precached_prompt_tokens: Count = None
+    reasoning_tokens: Count = None
+
+
+def of_chat(counts: ChatCounts) -> Usage:
+    """What ``from_chat`` gives of the same object, but for ``extra``: for answers that are passed on as they are."""
+    prompt, completion = counts.prompt_tokens, counts.completion_tokens
+    read = written = reasoning = None
+    if counts.prompt_tokens_details is not None:
+        details = counts.prompt_tokens_details
+        read, written = details.cached_tokens, details.cache_write_tokens
+        if written is None:
+            written = details.cache_creation_tokens
+    if read is None:
+        read = counts.prompt_cache_hit_tokens
+        if read is None:
+            read = (
+                counts.cached_tokens if counts.cached_tokens is not None else counts.precached_prompt_tokens
+            )
+    if counts.completion_tokens_details is not None:
+        reasoning = counts.completion_tokens_details.reasoning_tokens
+    if reasoning is None:
+        reasoning = counts.reasoning_tokens
+    uncached, output = prompt, completion
+    if prompt is not None:
+        if read is not None and read > prompt:
+            read = prompt
+        if read or written:
+            uncached = less(prompt, read, written)
+    if reasoning and not _excludes_reasoning(counts.total_tokens, prompt, completion, reasoning):
+        output = less(completion, reasoning)
+    return Usage(uncached, read, written, output, reasoning)
 
 
 def to_chat(usage: Usage) -> dict[str, Json]:

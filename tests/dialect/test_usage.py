@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from apipod_proxy.dialect.usage import (
     READERS,
+    ChatCounts,
     count,
     from_chat,
     from_gemini,
     from_messages,
     from_responses,
     less,
+    of_chat,
     to_chat,
     to_messages,
 )
@@ -129,6 +133,34 @@ def test_what_is_written_is_read_again(usage: Usage) -> None:
         again = read(write(usage))
         assert sums(again) == sums(usage)
         assert read(write(again)) == again
+
+
+TOKENS = st.none() | st.integers(0, 30)
+NAMES = (
+    *("prompt_tokens", "completion_tokens", "total_tokens", "prompt_cache_hit_tokens"),
+    *("cached_tokens", "precached_prompt_tokens", "reasoning_tokens", "other"),
+)
+READ = st.sampled_from(["cached_tokens", "cache_write_tokens", "cache_creation_tokens"])
+WRITTEN = st.sampled_from(["reasoning_tokens", "audio_tokens"])
+WIRE = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(NAMES, TOKENS),
+        "prompt_tokens_details": st.none() | st.dictionaries(READ, TOKENS),
+        "completion_tokens_details": st.none() | st.dictionaries(WRITTEN, TOKENS),
+    },
+)
+
+
+@given(WIRE)
+def test_typed_counts_of_chat_say_the_same(wire: dict[str, Any]) -> None:
+    assert of_chat(msgspec.convert(wire, ChatCounts))[:5] == from_chat(wire)[:5]
+
+
+@pytest.mark.parametrize("odd", [-1, True, "5", 2**53, 1.5])
+def test_odd_counts_are_not_typed(odd: Any) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(json.dumps({"prompt_tokens": odd}), type=ChatCounts)
 
 
 def test_a_later_report_fills_in_what_it_leaves_out() -> None:

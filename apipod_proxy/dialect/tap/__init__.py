@@ -18,7 +18,7 @@ from apipod_proxy.dialect.tap.chat import ChatTap
 from apipod_proxy.dialect.tap.gemini import GeminiTap
 from apipod_proxy.dialect.tap.messages import MessagesTap
 from apipod_proxy.dialect.tap.responses import ResponsesTap
-from apipod_proxy.dialect.usage import READERS
+from apipod_proxy.dialect.usage import CHAT, READERS, ChatCounts, of_chat
 from apipod_proxy.dialect.vocabulary import Failure, Usage
 
 
@@ -50,7 +50,18 @@ class _Top(Struct, gc=False):
     usage: dict[str, Any] | None = None
 
 
+class _ChatTop(Struct, gc=False):
+    """The same of Chat Completions, with its counts as they mostly are."""
+
+    model: str | None = None
+    error: Any = None
+    usage: ChatCounts | None = None
+
+
 _TOP = msgspec.json.Decoder(_Top)
+_CHAT_TOP = msgspec.json.Decoder(_ChatTop)
+_NOTHING = Usage()
+_MODEL = b'"model"'
 
 
 def rewrite_answer(dialect: str, body: bytes, model: str) -> Answer:
@@ -63,24 +74,34 @@ def rewrite_answer(dialect: str, body: bytes, model: str) -> Answer:
 
 
 def _rewrite_ordinary(dialect: str, body: bytes, model: str) -> Answer | None:
-    """One typed pass and one search, which takes a tenth of the time; None where the answer is not of the ordinary form.
+    """One typed pass and two searches, which takes a tenth of the time; None where the answer is not of the ordinary form.
 
     Where the member's name stands in the body only once, in any spelling, it is the one at the top.
     """
+    top: _Top | _ChatTop
     try:
-        top = _TOP.decode(body)
+        top = _CHAT_TOP.decode(body) if dialect == CHAT else _TOP.decode(body)
     except (msgspec.DecodeError, RecursionError):
         return None
-    if top.error or top.model is None or body.count(b'"model"') != 1 or b"\\u00" in body:
+    theirs = top.model
+    at = body.find(_MODEL)
+    if theirs is None or top.error or at < 0 or body.find(b"\\u00") >= 0:
         return None
-    name = objects.dumps(top.model)
-    before, between, after = body.partition(b'"model":' + name)
-    if not between:
-        before, between, after = body.partition(b'"model": ' + name)
-        if not between:
-            return None
-    usage = Usage() if top.usage is None else READERS[dialect](top.usage)
-    return Answer(b"".join((before, between[: -len(name)], objects.dumps(model), after)), usage, top.model)
+    at += len(_MODEL)
+    if body[at : at + 1] != b":" or body.find(_MODEL, at) >= 0:
+        return None
+    at += 2 if body[at + 1 : at + 2] == b" " else 1
+    name = objects.dumps(theirs)
+    end = at + len(name)
+    if body[at:end] != name:
+        return None
+    counts = top.usage
+    usage = _NOTHING
+    if isinstance(counts, ChatCounts):
+        usage = of_chat(counts)
+    elif counts is not None:
+        usage = READERS[dialect](counts)
+    return Answer(b"".join((body[:at], objects.dumps(model), body[end:])), usage, theirs)
 
 
 def _rewrite_any(dialect: str, body: bytes, model: str) -> Answer:

@@ -152,3 +152,26 @@ def test_what_is_no_answer_passes_or_is_a_failure() -> None:
     assert failure is not None
     assert failure.status == 402
     assert rewrite_answer("openai_responses", b'{"error":null,"output":[]}', "my").failure is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"model":"up","x":{"model":"up"}}',
+        '{"x":{"model":"up"},"model":"up"}',
+        '{"x":{"model" :"up"},"model":"up"}',
+        '{"x":{"mod\\u0065l":"up"},"model":"up"}',
+        '{"model":"up","text":"\\"model\\":\\"up\\"","text2":"model"}',
+        '{"model": "up"}',
+        '{"model":  "up"}',
+        '{"model":"\\u0075p"}',
+        '{"x":["model"],"model":"up"}',
+        '{"usage":{"prompt_tokens":-5,"completion_tokens":"x","cached_tokens":2.0},"model":"up"}',
+        '{"usage":null,"error":null,"model":"up"}',
+    ],
+)
+@pytest.mark.parametrize("dialect", ["openai_chat", "anthropic", "openai_responses"])
+def test_only_the_name_at_the_top_of_an_answer_is_replaced(dialect: str, body: str) -> None:
+    answer = rewrite_answer(dialect, body.encode(), "mine")
+    assert json.loads(answer.body) == json.loads(body) | {"model": "mine"}
+    assert answer.found_model == "up"
