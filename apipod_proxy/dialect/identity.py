@@ -303,7 +303,8 @@ def _fill(result: TopLevel, top: Any, stream: bool) -> None:
     if kind is ChatTop:
         result.stream = top.stream is True
         result.include_usage = top.stream_options is not None and top.stream_options.include_usage is True
-        result.choices = whole(top.n, "$.n") or 1
+        if top.n is not None:
+            result.choices = whole(top.n, "$.n") or 1
         asked = top.max_completion_tokens
         asked = top.max_tokens if asked is None else asked
     elif kind is MessagesTop:
@@ -323,9 +324,11 @@ def _fill(result: TopLevel, top: Any, stream: bool) -> None:
         ) or 1
     else:
         asked = None
-    limit = whole(asked, f"$.{_LIMITS.get(kind, 'max_tokens')}")
+    if isinstance(asked, float):
+        asked = whole(asked, f"$.{_LIMITS.get(kind, 'max_tokens')}")
     # Some clients send -1 for "as many as you like".
-    result.max_tokens = limit if limit is not None and limit > 0 else None
+    if asked is not None and asked > 0:
+        result.max_tokens = asked
 
 
 def whole(value: int | float | None, path: str) -> int | None:
@@ -379,9 +382,17 @@ def _rewrite_model(body: bytes, members: Members, values: dict[str, bytes]) -> b
         if name == "model":
             break
         at += len(name) + len(raw) + 4
+    return _spliced(body, head, at, values["model"], at + len(members["model"]))
+
+
+def _spliced(body: bytes, head: bytes, start: int, value: bytes, end: int) -> bytes:
+    """``body`` with ``head`` in place of its first brace, if there is one, and ``value`` from ``start`` to ``end``."""
+    first = 1 if head else 0
+    if len(body) < _BEGINNING:
+        return b"".join((head, body[first:start], value, body[end:]))
     # Views, so that a long body is copied once and not three times.
     view = memoryview(body)
-    return b"".join((head, view[1 if head else 0 : at], values["model"], view[at + len(members["model"]) :]))
+    return b"".join((head, view[first:start], value, view[end:]))
 
 
 class Forwarded(NamedTuple):
@@ -394,6 +405,11 @@ class Forwarded(NamedTuple):
 def for_upstream(body: bytes, top: TopLevel, model: str, quirks: Quirks) -> Forwarded:
     """The request for a provider of the client's dialect: its model name, usage asked for, and what the quirks name."""
     members = top.members
+    if _needs_only_its_model(top, quirks):
+        if body[:9] == b'{"model":':
+            # Where it mostly stands.
+            return Forwarded(_spliced(body, b"", 9, dumps(model), 9 + len(members["model"])))
+        return Forwarded(rewrite(body, top, {"model": model}))
     changes: dict[str, Json] = {"model": model} if "model" in members or top.dialect != "gemini" else {}
     if top.dialect != "openai_chat":
         drop = [name for name in quirks.drop if name in members] if quirks.drop else []
@@ -413,6 +429,20 @@ def for_upstream(body: bytes, top: TopLevel, model: str, quirks: Quirks) -> Forw
     dropped = tuple(sorted(drop))
     _rename_max_tokens(members, quirks.max_tokens_field, changes, drop)
     return Forwarded(rewrite(body, top, changes, drop=drop), dropped)
+
+
+def _needs_only_its_model(top: TopLevel, quirks: Quirks) -> bool:
+    """Whether nothing but the model's name has to change for such a provider. It may be False where that is so."""
+    members = top.members
+    if not top.compact or quirks.drop or "model" not in members or top.dialect == "gemini":
+        return False
+    if top.dialect != "openai_chat":
+        return True
+    if not quirks.developer_role or quirks.max_tokens_field:
+        return False
+    if quirks.stream_usage:
+        return top.include_usage or not top.stream
+    return "stream_options" not in members
 
 
 def _with_usage(raw: Raw | None) -> Json:

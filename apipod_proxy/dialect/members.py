@@ -35,9 +35,8 @@ def is_compact(text: bytes, members: Members) -> bool:
     """Whether ``text`` is ``members`` written without blanks, duplicates and escapes in names: each of these makes it longer."""
     if not members:
         return text == b"{}"
-    size = 1 + 4 * len(members)
-    for name, raw in members.items():
-        size += len(name) + len(raw)
+    # The loops run in C, since every request is asked.
+    size = 1 + 4 * len(members) + sum(map(len, members)) + sum(map(len, members.values()))
     return size == len(text)
 
 

@@ -154,6 +154,16 @@ def test_usage_is_asked_for_in_streams() -> None:
     }
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("size", [1, 40_000])
+def test_the_model_is_replaced_wherever_it_stands(place: int, size: int) -> None:
+    members = [("messages", [USER]), ("user", "é" * size)]
+    members.insert(place, ("model", "gpt"))
+    body = json.dumps(dict(members), separators=(",", ":"), ensure_ascii=False).encode()
+    forwarded = for_upstream(body, read_request("openai_chat", body), "up", NO_QUIRKS)
+    assert forwarded == (body.replace(b'"model":"gpt"', b'"model":"up"'), ())
+
+
 def test_quirks_name_what_else_is_changed() -> None:
     body, top = chat(
         seed=1,
