@@ -18,6 +18,7 @@ from httptools import HttpParserError, HttpResponseParser
 
 from apipod_proxy.errors import Unreachable, UpstreamBroken, UpstreamError, UpstreamTimeout
 from apipod_proxy.upstream.call import Call, Receiver
+from apipod_proxy.upstream.chunks import whole_chunks
 from apipod_proxy.upstream.endpoint import Endpoint
 from apipod_proxy.upstream.inflate import Inflater, Undecodable
 
@@ -39,8 +40,6 @@ SLICE: Final = 256 * 1024
 HEAD: Final = 0
 BODY: Final = 1
 COMPLETE: Final = 2
-
-_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,7})\r\n")
 
 _PROMISE: Final = re.compile(rb"timeout\s*=\s*(\d{1,9})")
 
@@ -212,17 +211,21 @@ class Connection(asyncio.Protocol):
             end = data.find(b"\r\n", 0, 10)
             size = len(data) - end - 4
             if size > 0 and data[:end] == b"%x" % size and data.endswith(b"\r\n"):
+                content, at = data[end + 2 : -2], 0
+            else:
+                content, at = whole_chunks(data)
+                self._even = at == len(data)
+            if content:
                 # Taken out of their slots first: the interpreter calls a name faster than an attribute that is no method.
                 now, sink = self._now, self._sink
                 self._last = now()
                 try:
-                    sink(data[end + 2 : -2])
+                    sink(content)
                 except Exception as exc:
                     self._receiver_failed(exc)
+            if self._even or self._call is None:
                 return
-            data = self._whole_chunks(data)
-            if not data:
-                return
+            data = data[at:]
         if self._call is None:
             # Nobody asked: the rest of an answer that is over, or a server that speaks out of turn.
             self.drop()
@@ -245,30 +248,6 @@ class Connection(asyncio.Protocol):
         self._even = self._between and data.endswith(b"\r\n")
         if self._quiet > HEAD_LIMIT:
             self._fail(UpstreamBroken(f"more than {HEAD_LIMIT} bytes without content"))
-
-    def _whole_chunks(self, data: bytes) -> bytes:
-        """Hand on the content of the whole chunks at the start of ``data``; gives what is behind them, which is for the parser."""
-        pieces = []
-        at = 0
-        while (found := _CHUNK.match(data, at)) is not None:
-            start = found.end()
-            end = start + int(found[1], 16)
-            if end == start or not data.startswith(b"\r\n", end):
-                # The last chunk, or one that is not whole.
-                break
-            pieces.append(data[start:end])
-            at = end + 2
-        if pieces:
-            self._last = self._now()
-            try:
-                self._sink(b"".join(pieces))
-            except Exception as exc:
-                self._receiver_failed(exc)
-            if self._call is None:
-                return b""
-        rest = data[at:]
-        self._even = not rest
-        return rest
 
     def on_chunk_header(self) -> None:
         self._between = False
