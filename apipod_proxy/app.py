@@ -250,8 +250,10 @@ class Server:
             access,
             time.time,
             self._provider_of,
+            loop.call_later,
             log_probes=self.settings.log_level == "DEBUG",
         )
+        self._stack.callback(self.booking.flush)
         guard = Guard(
             self.renderer,
             self.new_id,
@@ -431,6 +433,8 @@ class Server:
         ]
 
     def _gauges(self) -> dict[str, float]:
+        # Figures are asked for with these first: what has ended is counted in them.
+        self.booking.flush()
         breakers = self.upstream_health.breakers(asyncio.get_running_loop().time())
         return {
             "open_requests": self.front.busy,

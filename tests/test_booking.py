@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from apipod_proxy.auth import Principal
-from apipod_proxy.booking import STRANGERS_PER_SECOND, Booking, attempt_outcome, line_of, row_of
+from apipod_proxy.booking import (
+    BATCH,
+    STRANGERS_PER_SECOND,
+    Booking,
+    Later,
+    attempt_outcome,
+    line_of,
+    row_of,
+)
 from apipod_proxy.catalog.model import Account, ApiKey, Candidate, Model, Price, Provider, Subscription, User
 from apipod_proxy.dialect.table import DIALECTS
 from apipod_proxy.dialect.vocabulary import Usage
@@ -31,10 +40,14 @@ class Lines(list[LogLine]):
         self.append(line)
 
 
+def at_once(seconds: float, call: Callable[[], None]) -> None:
+    call()
+
+
 class Books:
     """Everything that a Booking writes into."""
 
-    def __init__(self, *, log_probes: bool = False) -> None:
+    def __init__(self, *, log_probes: bool = False, later: Later = at_once) -> None:
         self.rows = Rows()
         self.lines = Lines()
         self.metrics = Metrics()
@@ -46,6 +59,7 @@ class Books:
             self.lines,
             lambda: self.now,
             lambda model: "elsewhere" if model == "other" else "",
+            later,
             log_probes=log_probes,
         )
 
@@ -126,6 +140,24 @@ def test_a_completion_is_booked_everywhere() -> None:
     assert dump["series"][0][:3] == ["anthropic", "gpt", "openai"]
     assert sorted(dump["attempts"]) == [["elsewhere", "failed", 1], ["openai", "ok", 1]]
     assert dump["counters"]["failovers"] == 1
+
+
+def test_what_has_ended_is_booked_in_batches() -> None:
+    timers: list[Callable[[], None]] = []
+    books = Books(later=lambda _, call: timers.append(call))
+    x = exchange()
+    x.body = b"{}"
+    books.booking.book(x)
+    assert (books.rows, len(timers), x.body) == ([], 1, b"")
+    for _ in range(BATCH):
+        books.booking.book(exchange())
+    assert (len(books.rows), len(timers)) == (BATCH, 1)
+    timers.pop()()
+    assert len(books.rows) == len(books.lines) == BATCH + 1
+    books.booking.book(exchange())
+    assert len(timers) == 1
+    books.booking.flush()
+    assert len(books.rows) == BATCH + 2
 
 
 def test_a_refusal_is_booked_too() -> None:
