@@ -292,6 +292,7 @@ class Server:
             new_id=self.new_id,
             book=self.booking.book,
             clock=time.time,
+            now=asyncio.get_running_loop().time,
             remote=self.peers.client_of,
             cors=self.cors.headers,
         )

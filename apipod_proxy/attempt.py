@@ -171,15 +171,16 @@ class Asking:
     def whole(self, x: Exchange, prepared: Prepared, pump: StreamPump | WholePump) -> tuple[bytes, Usage]:
         """The body of a unary answer for the client, and its usage. Raises UpstreamError for what is no answer."""
         body = pump.collected
+        unary = is_json(pump.headers)
         try:
-            if prepared.spliced and is_json(pump.headers):
+            if prepared.spliced and unary:
                 answer = tap.rewrite_answer(x.dialect.name, body, x.requested_model)
                 if answer.failure is not None:
                     raise failure_error(answer.failure)
                 if answer.body is body and members.read(body) is None:
                     raise UpstreamBroken("the answer is no JSON object")
                 return answer.body, answer.usage
-            events = self._events(prepared.wire, body, is_json(pump.headers))
+            events = self._events(prepared.wire, body, unary)
             return x.dialect.encoder(self.info(x)).fold(events), usage_of(events)
         except ProtocolError as exc:
             raise UpstreamBroken(str(exc)) from exc

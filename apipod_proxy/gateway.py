@@ -185,7 +185,8 @@ class Gateway:
         for turn in range(1, MAX_TURNS + 1):
             again: list[Candidate] | None = None
             for candidate in candidates:
-                lease = await room.admit(serving.seat(candidate).half)
+                half = serving.seat(candidate).half
+                lease = room.admit_now(half) if room.instant else await room.admit(half)
                 if lease is None:
                     parts.health.skipped(candidate)
                     continue

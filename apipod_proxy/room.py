@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from apipod_proxy.errors import LimitExceeded
 from apipod_proxy.limit.backend import Half, Limits
-from apipod_proxy.limit.model import Lease, Refusal
+from apipod_proxy.limit.model import Admission, Lease, Refusal
 
 MONTHLY = ("requests_per_month", "tokens_per_month")
 """Budgets, whose refusal a client must not simply wait out."""
@@ -15,10 +15,11 @@ MONTHLY = ("requests_per_month", "tokens_per_month")
 class Room:
     """Every lease taken here is settled exactly once, whatever way the exchange ends."""
 
-    __slots__ = ("_caller", "_half", "_limits", "_refused", "_sent", "_tokens", "charged")
+    __slots__ = ("_admit_now", "_caller", "_half", "_limits", "_refused", "_sent", "_tokens", "charged")
 
     def __init__(self, limits: Limits, caller: Half, tokens: int) -> None:
         self._limits = limits
+        self._admit_now = limits.admit_now
         self._half: Half | None = caller
         self._tokens = tokens
         self._caller: Lease | None = None
@@ -27,9 +28,21 @@ class Room:
         self.charged = 0
         """Tokens of the attempt that answered; what losers used is not the caller's charge."""
 
+    @property
+    def instant(self) -> bool:
+        """Whether ``admit_now`` may take the place of ``admit``."""
+        return self._admit_now is not None
+
     async def admit(self, candidate: Half) -> Lease | None:
         """A lease for one attempt, None where this candidate has no room. LimitExceeded where the caller has none."""
-        admission = await self._limits.admit(self._half, candidate, self._tokens)
+        return self._taken(await self._limits.admit(self._half, candidate, self._tokens))
+
+    def admit_now(self, candidate: Half) -> Lease | None:
+        """``admit`` where the limits need not be waited for."""
+        assert self._admit_now is not None
+        return self._taken(self._admit_now(self._half, candidate, self._tokens))
+
+    def _taken(self, admission: Admission) -> Lease | None:
         if admission.refused == "caller":
             assert admission.refusal is not None
             raise limit_exceeded(admission.refusal)

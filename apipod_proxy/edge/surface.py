@@ -69,7 +69,7 @@ class Told(NamedTuple):
 
 
 class Hall(NamedTuple):
-    """What every handler of completions uses. ``book`` settles an exchange; ``clock`` gives epoch seconds.
+    """What every handler of completions uses. ``book`` settles an exchange; ``clock`` gives epoch seconds, ``now`` the loop's time.
 
     ``catalog`` gives the object on which the answers of ``identify`` rest: while it is the same one, they hold.
     """
@@ -81,6 +81,7 @@ class Hall(NamedTuple):
     new_id: Callable[[], str]
     book: Callable[[Exchange], None]
     clock: Callable[[], float]
+    now: Callable[[], float]
     remote: Callable[[Request], str | None]
     cors: Callable[[str | None], list[tuple[str, str]]]
     forwardable: frozenset[bytes] = FORWARDABLE
@@ -102,9 +103,8 @@ class Completions:
         """``model`` and ``stream`` are given where they stand in the URL."""
         hall = self._hall
         epoch = hall.clock()
-        loop = asyncio.get_running_loop()
         x = Exchange(
-            hall.new_id(), self._dialect, request.path, started=loop.time(), started_at=int(epoch * 1000)
+            hall.new_id(), self._dialect, request.path, started=hall.now(), started_at=int(epoch * 1000)
         )
         client = self._client(request, self._always(request, int(epoch)), stream)
         try:
@@ -122,7 +122,7 @@ class Completions:
             )
         finally:
             x.status = client.status or CLIENT_GONE
-            x.answered_at = loop.time()
+            x.answered_at = hall.now()
             hall.book(x)
         return client
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from apipod_proxy.limit.buckets import Cell, Gauge
@@ -32,7 +32,15 @@ class Half:
         return f"<Half of {', '.join(f'{c.scope} {c.kind}' for c in self.counters) or 'nothing'}>"
 
 
+AdmitNow = Callable[[Half | None, Half | None, int], Admission]
+
+
 class Limits(Protocol):
+    @property
+    def admit_now(self) -> AdmitNow | None:
+        """``admit`` as a plain call; None where somebody else has to be asked."""
+        ...
+
     def half(self, counters: Sequence[Counter]) -> Half:
         """Compile ``counters``. The level of one that is known already is kept, also under new numbers."""
 

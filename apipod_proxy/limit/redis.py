@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import ClassVar
 from weakref import WeakValueDictionary
 
 from hiredis import ReplyError
@@ -88,6 +89,9 @@ class RedisLease:
 class RedisLimits:
     """``reseed`` gives the window totals of the usage log for a Redis that has lost them; ``processes`` is the least that are known to
     live. With ``own_time`` unset, Redis goes by ``clock`` (epoch seconds) instead of its own."""
+
+    admit_now: ClassVar[None] = None
+    """Redis is always waited for."""
 
     def __init__(
         self,

@@ -32,6 +32,8 @@ MAX_PAIRS = 20_000
 # Half of what is known of a pair's speed is forgotten in this time, so that a slow one is asked again one day.
 HALF_LIFE = 60.0
 
+MOMENT = HALF_LIFE / 1000
+
 _NEVER = float("-inf")
 
 
@@ -102,7 +104,8 @@ class _State:
 
     def decay(self, now: float) -> None:
         passed = now - self.stamp
-        if passed > 0:
+        # What comes within a moment is of the same age: a thousandth of HALF_LIFE changes nothing that is asked of this.
+        if passed > MOMENT:
             factor = exp2(-passed / HALF_LIFE)
             self.ttft *= factor
             self.ttft_weight *= factor

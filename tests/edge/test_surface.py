@@ -76,6 +76,7 @@ def desk(serve: Serve) -> Callable[..., Awaitable[Desk]]:
             new_id=RequestIds(os.urandom),
             book=booked.append,
             clock=time.time,
+            now=asyncio.get_running_loop().time,
             remote=lambda request: "1.2.3.4",
             cors=Cors(("https://app.example.com",)).headers,
         )
