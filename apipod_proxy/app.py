@@ -441,6 +441,7 @@ class Server:
             "open_requests": self.front.busy,
             "open_streams": self.gateway.open_streams,
             "ledger_rows_waiting": self.ledger.depth,
+            "event_loop_tasks": len(asyncio.all_tasks()),
             "event_loop_lag_seconds": self.lag.worst(),
             "breakers_open": breakers.get("open", 0),
             "breakers_half_open": breakers.get("half_open", 0),

@@ -43,6 +43,7 @@ GAUGES = {
     "breakers_open": Gauge("Pairs of account and model whose breaker is open.", "sum"),
     "breakers_half_open": Gauge("Pairs of account and model whose breaker is half-open.", "sum"),
     "accounts_disabled": Gauge("Accounts whose credential was refused.", "sum"),
+    "event_loop_tasks": Gauge("Tasks of the event loop.", "sum"),
     "event_loop_lag_seconds": Gauge("How late the event loop was at most since the last scrape.", "max"),
 }
 COUNTERS = {

@@ -6,6 +6,7 @@ tree per unit of work, the median of interleaved rounds. Only ratios of one run 
     scripts/bench/bench                     the table
     scripts/bench/bench --quick             the same rows, smaller, in under a minute
     scripts/bench/bench --held              also: 10,000 streams held open on two workers
+    scripts/bench/bench --soak 60           only: an hour of mixed load; memory, descriptors and tasks have to stay flat
     scripts/bench/bench --peers             also: vllm-router, LiteLLM and Portkey, each in an environment of its own
     scripts/bench/bench --json FILE         where the figures go
 """
@@ -29,6 +30,7 @@ import uvloop
 from load import Plan, Result, drive, quantile, rss
 from peers import PEERS, peer
 from proxies import PROXY_CORE, Proxy, Stage, count_cores, pin
+from soak import show_soaked, soak
 
 UNITS = {"event": Result.per_event, "request": Result.per_request}
 
@@ -256,6 +258,24 @@ async def run(options: argparse.Namespace) -> dict[str, object]:
     return figures
 
 
+async def run_soak(options: argparse.Namespace) -> dict[str, object]:
+    with tempfile.TemporaryDirectory(prefix="apipod-bench-") as folder:
+        async with Stage(Path(folder)) as stage:
+            proxy = await stage.gateway()
+            say(f"measuring: {options.soak:g} minutes of mixed load …")
+            result = await soak(proxy, options.soak, options.json and options.json.with_suffix(".samples"))
+            show_soaked(result, options.soak)
+            if result.wrong or not result.flat:
+                say("The run is void." if result.wrong else "Something grows.")
+            return {
+                "minutes": options.soak,
+                "asked": result.asked,
+                "wrong": result.wrong,
+                "samples": [[s.minute, s.memory_mb, s.descriptors, s.tasks] for s in result.samples],
+                "flat": result.flat,
+            }
+
+
 async def show_held(stage: Stage) -> dict[str, float]:
     say("measuring: 10,000 streams held open on two workers …")
     found = await held(stage, 10_000, 60)
@@ -271,6 +291,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of each row (default 5)")
     parser.add_argument("--only", default="", help="only rows whose name contains this")
     parser.add_argument("--held", action="store_true", help="also hold 10,000 streams open on two workers")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="only run mixed load for so long")
     parser.add_argument("--peers", action="store_true", help="also measure vllm-router, LiteLLM and Portkey")
     parser.add_argument("--json", type=Path, help="write all figures here")
     options = parser.parse_args()
@@ -279,7 +300,7 @@ def main() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     pin(os.getpid(), 1 - PROXY_CORE)
-    figures = uvloop.run(run(options))
+    figures = uvloop.run(run(options) if options.soak is None else run_soak(options))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
 
