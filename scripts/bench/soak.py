@@ -22,7 +22,7 @@ TASKS = re.compile(r"^apipod_event_loop_tasks (\d+)", re.MULTILINE)
 LOOKS = 60
 """Samples of a run, the first quarter of which is warming up."""
 FLAT = 1.05
-FEW = 5
+FEW = 10
 """Descriptors and tasks that come and go with idle connections."""
 REST_SECONDS = 0.5
 PER_SECOND = 20
