@@ -24,6 +24,7 @@ class FrameReader:
     __slots__ = (
         "_after_cr",
         "_begun",
+        "_clean",
         "_data",
         "_event",
         "_limit",
@@ -45,9 +46,15 @@ class FrameReader:
         self._after_cr = False
         self._begun = False
         self._skipping = False
+        self._clean = False
+        """Whether nothing at all is held: the next read begins with an event."""
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that ``data`` completes."""
+        if self._clean and data[:6] == b"data: " and data.find(b"\n") == len(data) - 2 and data[-1:] == b"\n":
+            # One event of one line, as nearly every read of a stream is.
+            if data.find(b"\r") < 0 and len(data) <= self._limit:
+                return [tuple.__new__(Frame, ("", data[6:-2]))]
         if not self._begun and data:
             data = self._begin(data)
         if b"\r" in data or self._after_cr:
@@ -68,6 +75,9 @@ class FrameReader:
             self._partial += len(rest)
             if self._size + self._partial > self._limit:
                 self._skip()
+        self._clean = self._begun and not (
+            rest or self._pieces or self._data or self._event or self._skipping or self._after_cr
+        )
         return frames
 
     def eof(self) -> list[Frame]:
