@@ -48,7 +48,7 @@ from apipod_proxy.route.hedge import Hedges
 from apipod_proxy.route.index import Pair, Plan
 from apipod_proxy.route.router import Router
 from apipod_proxy.serving import Serving, Way
-from apipod_proxy.stream.outlet import Outlet
+from apipod_proxy.stream.outlet import Outlet, Pinger
 from apipod_proxy.stream.pump import StreamPump, WholePump
 from apipod_proxy.trial import Trial
 
@@ -127,6 +127,7 @@ class Gateway:
         self.loop = loop
         self._outputs: dict[str, Outputs] = {}
         self.hedges = Hedges()
+        self._pinger = Pinger(parts.ping_seconds, loop)
         self._running: set[StreamPump | WholePump] = set()
         self._patience: set[asyncio.Timeout] = set()
         self._stopping = False
@@ -171,7 +172,7 @@ class Gateway:
 
     def outlet(self, x: Exchange, client: Answer) -> Outlet:
         """What a streamed answer goes through."""
-        return Outlet(client, DialectFrames(x), self.parts.ping_seconds, self.loop)
+        return Outlet(client, DialectFrames(x), self._pinger, self.loop)
 
     async def _ask(self, ask: Ask) -> None:
         """Each candidate once, best first; then, after a pause and within a budget, those again that may be asked again."""

@@ -1,4 +1,4 @@
-"""The identity path of a request: one typed pass over the top level, and a rewrite that leaves every other byte as it was.
+"""The identity path of a request: a typed pass over the top level, and a rewrite that leaves every other byte as it was.
 
 ``read_request`` builds no objects below the top level: what a message holds is skipped over, with its syntax checked. ``rewrite`` replaces, adds
 and drops top-level members. ``for_upstream`` is what a candidate of the same dialect gets.
@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from apipod_proxy.dialect import Quirks
+from apipod_proxy.dialect.abridged import LONG, without_list, without_strings
 from apipod_proxy.dialect.lenient import mended
 from apipod_proxy.dialect.members import DECODER, Members, Span, dumps, duplicates, edited, is_compact, spans
 from apipod_proxy.dialect.vocabulary import Json
@@ -112,6 +113,12 @@ _LIMITS: Mapping[type, str] = {
     ResponsesTop: "max_output_tokens",
 }
 _CONVERSATION = {"gemini": "contents", "openai_responses": "input"}
+_OPENINGS: Mapping[str, re.Pattern[bytes]] = {
+    name: re.compile(rb'"%b"[ \t\r\n]*:[ \t\r\n]*(?=\[)' % _CONVERSATION.get(name, "messages").encode())
+    for name in ("openai_chat", "anthropic", "openai_responses", "gemini")
+}
+"""What stands before the list that is most of a long request."""
+
 _MISSING = re.compile(r"Object missing required field `(.+)`")
 _CACHE_MARK = re.compile(rb',?\s*"cache_control"\s*:\s*(?:\{[^{}]*\}|null)')
 _DEVELOPER = re.compile(rb'("role"\s*:\s*)"developer"')
@@ -158,6 +165,7 @@ class TopLevel:
     """The top level of one request. ``max_tokens``: what the client asks for at most, None where it says nothing usable."""
 
     __slots__ = (
+        "brief",
         "choices",
         "compact",
         "dialect",
@@ -169,10 +177,12 @@ class TopLevel:
         "stream",
     )
 
-    def __init__(self, dialect: str, model: str, members: Members) -> None:
+    def __init__(self, dialect: str, model: str, members: Members, brief: bytes = b"") -> None:
         self.dialect = dialect
         self.model = model
         self.members = members
+        self.brief = brief
+        """The request, with its long strings cut short where they are most of it: enough for who looks for names and types."""
         self.stream = False
         self.include_usage = False
         self.max_tokens: int | None = None
@@ -272,6 +282,10 @@ def read_request(
     ``counting``: it is a request to count tokens, which needs fewer fields.
     """
     form = "anthropic:count" if counting and dialect == "anthropic" else dialect
+    if len(body) > LONG:
+        read = _read_abridged(dialect, form, body, model, stream)
+        if read is not None:
+            return read
     try:
         top: Any = _READERS[form].decode(body)
         members = DECODER.decode(body)
@@ -289,11 +303,40 @@ def read_request(
         raise BadRequest(f"The body is no valid JSON: {exc}") from exc
     except RecursionError as exc:
         raise BadRequest("The body is nested too deeply") from exc
-    result = TopLevel(dialect, model or getattr(top, "model", ""), members)
+    result = TopLevel(dialect, model or getattr(top, "model", ""), members, body)
     if not is_compact(body, members):
         result.compact = False
         result.places = spans(body, members)
         _refuse_duplicates(result.places, members, _READ[form])
+    _fill(result, top, stream)
+    return result
+
+
+def _read_abridged(dialect: str, form: str, body: bytes, model: str, stream: bool) -> TopLevel | None:
+    """As ``read_request``, in one pass over what is long. None where that cannot be, or where something is wrong: the other way tells what."""
+    short = without_strings(body)
+    brief = body if short is None else short.text
+    if short is None:
+        short = without_list(body, _OPENINGS[dialect])
+        if short is None:
+            return None
+    text = short.text
+    try:
+        top: Any = _READERS[form].decode(text)
+        members = DECODER.decode(text)
+        if not text.isascii():
+            text.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    found = spans(text, members)
+    if len(found) > len(members):
+        return None
+    compact = is_compact(text, members)
+    found = short.restored(found)
+    short.filled(members, found)
+    result = TopLevel(dialect, model or getattr(top, "model", ""), members, brief)
+    result.compact = compact
+    result.places = found
     _fill(result, top, stream)
     return result
 
@@ -420,7 +463,7 @@ def for_upstream(body: bytes, top: TopLevel, model: str, quirks: Quirks) -> Forw
         )
     if top.stream and quirks.stream_usage and not top.include_usage:
         changes["stream_options"] = _with_usage(members.get("stream_options"))
-    if not quirks.developer_role and DEVELOPER.stand_in(body):
+    if not quirks.developer_role and DEVELOPER.stand_in(top.brief):
         # An escaped quote cannot end a member's name, so this never matches inside a string.
         changes["messages"] = Raw(_DEVELOPER.sub(rb'\1"system"', bytes(members["messages"])))
     drop = [name for name in quirks.drop if name in members] if quirks.drop else []

@@ -57,6 +57,35 @@ class Frames(Protocol):
     def error(self, error: ProxyError) -> bytes: ...
 
 
+class Pinger:
+    """Has every open answer look a few times in each pause of ``seconds`` whether it has to ping. One timer for all of them, so that neither an
+    event nor the begin and end of an answer has to do with a timer.
+    """
+
+    __slots__ = ("_loop", "_open", "_timer", "seconds")
+
+    def __init__(self, seconds: float, loop: asyncio.AbstractEventLoop) -> None:
+        self.seconds = seconds
+        self._loop = loop
+        self._open: set[Outlet] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, outlet: Outlet) -> None:
+        if self.seconds:
+            self._open.add(outlet)
+            if self._timer is None:
+                self._timer = self._loop.call_later(self.seconds / LOOKS, self._look)
+
+    def forget(self, outlet: Outlet) -> None:
+        self._open.discard(outlet)
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        for outlet in tuple(self._open):
+            outlet.look(now, self.seconds)
+        self._timer = self._loop.call_later(self.seconds / LOOKS, self._look) if self._open else None
+
+
 class Outlet:
     """Begins, feeds, pings and ends one streamed answer, and slows its source while the client is slow.
 
@@ -68,8 +97,7 @@ class Outlet:
         "_drain",
         "_frames",
         "_loop",
-        "_ping_seconds",
-        "_pinging",
+        "_pinger",
         "_quiet_since",
         "_seen",
         "_source",
@@ -80,26 +108,26 @@ class Outlet:
     )
 
     def __init__(
-        self, client: Client, frames: Frames, ping_seconds: float, loop: asyncio.AbstractEventLoop
+        self, client: Client, frames: Frames, pinger: Pinger | None, loop: asyncio.AbstractEventLoop
     ) -> None:
+        """``pinger`` is None where nothing may be put between the bytes of an answer."""
         self.client = client
         self._frames = frames
         self._loop = loop
         self._begun = False
-        self._ping_seconds = ping_seconds if frames.ping else 0.0
+        self._pinger = pinger if frames.ping else None
         self._source: Source | None = None
         self._drain: asyncio.Task[None] | None = None
-        self._pinging: asyncio.TimerHandle | None = None
         self.winner: object | None = None
         """The pump whose content reached the client; nobody else may write after it."""
         self.on_claim: Callable[[object], None] | None = None
         """Told of the winner before anything is written of it."""
         self.ended = False
         self._seen = 0
-        """What had been sent when the timer looked last; ``_quiet_since``: since when it was no more than that."""
+        """What had been sent at the last look; ``_quiet_since``: since when it was no more than that."""
         self._quiet_since = loop.time()
-        if self._ping_seconds:
-            self._pinging = loop.call_later(self._ping_seconds / LOOKS, self._ping)
+        if self._pinger is not None:
+            self._pinger.watch(self)
 
     @property
     def sent(self) -> int:
@@ -144,25 +172,22 @@ class Outlet:
 
     def close(self) -> None:
         """Stop the timers; called on every way out, also when the client has left."""
-        if self._pinging is not None:
-            self._pinging.cancel()
-            self._pinging = None
+        if self._pinger is not None:
+            self._pinger.forget(self)
         if self._drain is not None:
             self._drain.cancel()
             self._drain = None
         self._source = None
 
-    def _ping(self) -> None:
-        """The timer looks a few times in each pause whether more was sent, so that no event has to note its time."""
-        now = self._loop.time()
+    def look(self, now: float, seconds: float) -> None:
+        """Ping where nothing was sent for ``seconds``; ``now`` is loop time."""
         if self.client.sent != self._seen:
             self._quiet_since = now
-        elif now + 0.001 >= self._quiet_since + self._ping_seconds:
+        elif now + 0.001 >= self._quiet_since + seconds:
             if not self.client.paused:
                 self.write(self._frames.ping)
             self._quiet_since = now
         self._seen = self.client.sent
-        self._pinging = self._loop.call_later(self._ping_seconds / LOOKS, self._ping)
 
     def slow_down(self) -> None:
         """The client cannot keep up: stop the source until it can."""

@@ -77,7 +77,7 @@ class RawOutlet(Outlet):
 
     def __init__(self, client: RawClient, frames: Frames, loop: asyncio.AbstractEventLoop) -> None:
         # Nothing may be put between the bytes of a sound.
-        super().__init__(client, frames, 0.0, loop)
+        super().__init__(client, frames, None, loop)
         self._raw_client = client
         self._content = BYTES
 

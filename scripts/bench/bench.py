@@ -74,6 +74,7 @@ def chat(
             connections=connections,
             total=max(connections, total // 4) if quick else total,
             prompt=prompt,
+            headers=proxy.headers,
         )
 
     return plan

@@ -197,8 +197,9 @@ class Client(asyncio.Protocol):
     def take(self, now: float) -> None:
         run = self.run
         result = run.result
-        seen = len(STAMP.findall(dechunked(self.buffer, self.head_end))) if run.plan.stream else 0
-        right = self.buffer.startswith(b"HTTP/1.1 200") and (not run.plan.stream or seen == run.plan.events)
+        right = self.buffer.startswith(b"HTTP/1.1 200") and (self.length is None) == run.plan.stream
+        seen = len(STAMP.findall(dechunked(self.buffer, self.head_end))) if right and run.plan.stream else 0
+        right = right and (not run.plan.stream or seen == run.plan.events)
         if right:
             result.answers += 1
             result.events += seen

@@ -86,4 +86,8 @@ async def portkey(stage: Stage, port: int) -> Proxy:
     server = home / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
     process = stage.start(["node", str(server), f"--port={port}"])
     await stage.listening(port, process)
-    return Proxy("portkey", f"http://127.0.0.1:{port}", process.pid)
+    to_provider = {
+        "x-portkey-provider": "openai",
+        "x-portkey-custom-host": f"http://127.0.0.1:{stage.upstream}/v1",
+    }
+    return Proxy("portkey", f"http://127.0.0.1:{port}", process.pid, headers=to_provider)

@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -71,6 +71,7 @@ class Proxy:
     url: str
     pid: int
     key: str = "none"
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 def count_cores() -> int:

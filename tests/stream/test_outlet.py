@@ -6,14 +6,15 @@ import pytest
 
 from apipod_proxy.errors import UpstreamBroken
 from apipod_proxy.stream import outlet as outlet_module
-from apipod_proxy.stream.outlet import Outlet
+from apipod_proxy.stream.outlet import Outlet, Pinger
 from tests.stream.build import Call, Client, Frames
 
 PING = 0.05
 
 
 def make(client: Client, ping: float = 0.0, frames: Frames | None = None) -> Outlet:
-    return Outlet(client, frames or Frames(), ping, asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    return Outlet(client, frames or Frames(), Pinger(ping, loop), loop)
 
 
 async def test_the_head_goes_out_with_the_first_events() -> None:

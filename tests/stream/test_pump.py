@@ -51,7 +51,7 @@ class Bench:
 def bench(outlet: Outlet | None = None) -> Bench:
     client, call = Client(), Call()
     loop = asyncio.get_running_loop()
-    outlet = outlet or Outlet(client, Frames(), 0.0, loop)
+    outlet = outlet or Outlet(client, Frames(), None, loop)
     pump = StreamPump(outlet, IdentityLens(Tap("openai_chat", "x")), loop)
     pump.call = call
     pump.head(200, SSE)

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from apipod_proxy.dialect import members as objects
 from apipod_proxy.dialect.provider_errors import failure_of
-from apipod_proxy.dialect.tap.base import BaseTap, loads, with_model
+from apipod_proxy.dialect.tap.base import NOTHING, BaseTap, loads, place_of, with_model
 from apipod_proxy.dialect.tap.chat import ChatTap
 from apipod_proxy.dialect.tap.gemini import GeminiTap
 from apipod_proxy.dialect.tap.messages import MessagesTap
@@ -24,13 +24,15 @@ from apipod_proxy.dialect.vocabulary import Failure, Usage
 
 def Tap(dialect: str, model: str, *, strip_usage: bool = False, choices: int = 1) -> BaseTap:
     """A tap for one stream. ``strip_usage``: the client did not ask for the usage-only chunk. ``choices``: how many were asked for."""
+    if dialect == CHAT:
+        return ChatTap(model, strip_usage, choices)
     if dialect == "anthropic":
         return MessagesTap(model)
     if dialect == "gemini":
         return GeminiTap(model, choices=choices)
     if dialect == "openai_responses":
         return ResponsesTap(model)
-    return ChatTap(model, strip_usage=strip_usage, choices=choices)
+    return ChatTap(model, strip_usage, choices)
 
 
 class Answer(NamedTuple):
@@ -60,8 +62,6 @@ class _ChatTop(Struct, gc=False):
 
 _TOP = msgspec.json.Decoder(_Top)
 _CHAT_TOP = msgspec.json.Decoder(_ChatTop)
-_NOTHING = Usage()
-_MODEL = b'"model"'
 
 
 def rewrite_answer(dialect: str, body: bytes, model: str) -> Answer:
@@ -84,19 +84,15 @@ def _rewrite_ordinary(dialect: str, body: bytes, model: str) -> Answer | None:
     except (msgspec.DecodeError, RecursionError):
         return None
     theirs = top.model
-    at = body.find(_MODEL)
-    if theirs is None or top.error or at < 0 or body.find(b"\\u00") >= 0:
+    if theirs is None or top.error:
         return None
-    at += len(_MODEL)
-    if body[at : at + 1] != b":" or body.find(_MODEL, at) >= 0:
-        return None
-    at += 2 if body[at + 1 : at + 2] == b" " else 1
     name = objects.dumps(theirs)
-    end = at + len(name)
-    if body[at:end] != name:
+    at = place_of(body, name)
+    if at < 0:
         return None
+    end = at + len(name)
     counts = top.usage
-    usage = _NOTHING
+    usage = NOTHING
     if isinstance(counts, ChatCounts):
         usage = of_chat(counts)
     elif counts is not None:

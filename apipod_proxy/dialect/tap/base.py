@@ -17,6 +17,11 @@ _EVENT = re.compile(rb".*?(?>\r\n|\n|\r)(?>\r\n|\n|\r)+|.+\Z", re.DOTALL)
 _DATA = re.compile(rb"^data:[ ]?([^\r\n]*)", re.MULTILINE)
 _NAME = re.compile(rb"^event:[ ]?([^\r\n]*)", re.MULTILINE)
 _AFTER_CR = re.compile(rb"\r(?!\n)")
+_MODEL = b'"model"'
+_ESCAPED_LETTER = b"\\u006"
+"""How each letter of ``model`` begins where it is escaped."""
+NOTHING = Usage()
+"""No usage was reported."""
 
 
 class Payload(NamedTuple):
@@ -40,8 +45,20 @@ def events_of(chunk: bytes) -> list[bytes]:
     return _EVENT.findall(chunk)
 
 
+def is_line(event: bytes) -> bool:
+    """Whether ``event`` is one line of data and nothing else; the data then stands at [6:-2]."""
+    return (
+        event[:6] == b"data: "
+        and event.find(b"\n") == len(event) - 2
+        and event[-1:] == b"\n"
+        and event.find(b"\r") < 0
+    )
+
+
 def payload_of(event: bytes) -> Payload:
     """The data of ``event``; empty where it has none, as a comment."""
+    if is_line(event):
+        return Payload(b"", event[6:-2], 6)
     if b"\r" in event:
         event = _AFTER_CR.sub(b"\n", event)
     found = list(_DATA.finditer(event))
@@ -58,6 +75,20 @@ def replaced(event: bytes, payload: Payload, data: bytes) -> bytes:
         return event[: payload.start] + data + event[payload.start + len(payload.data) :]
     head = b"event: %b\n" % payload.name if payload.name else b""
     return b"%bdata: %b\n\n" % (head, data.replace(b"\n", b" "))
+
+
+def place_of(text: bytes, name: bytes) -> int:
+    """Where ``name`` stands as the value of the only member ``model`` of ``text``, in any object; -1 where a few searches do not tell."""
+    at = text.find(_MODEL)
+    if at < 0:
+        return -1
+    at += len(_MODEL)
+    if text[at : at + 1] != b":" or text.find(_MODEL, at) >= 0:
+        return -1
+    if text.find(b"\\") >= 0 and text.find(_ESCAPED_LETTER) >= 0:
+        return -1
+    at += 2 if text[at + 1 : at + 2] == b" " else 1
+    return at if text[at : at + len(name)] == name else -1
 
 
 def with_model(data: bytes, path: tuple[str, ...], model: bytes) -> tuple[bytes, int, int]:
@@ -109,7 +140,7 @@ class BaseTap(ABC):
     def __init__(self, model: str) -> None:
         self.model = objects.dumps(model)
         """The name the client asked for, as JSON text."""
-        self._usage = Usage()
+        self._usage = NOTHING
         self.content = False
         self.finished = False
         self.done_sent = False
@@ -141,6 +172,9 @@ class BaseTap(ABC):
         passed = self.quick(chunk)
         if passed is not None:
             return passed
+        last = len(chunk) - 2
+        if chunk.find(b"\n\n") == last > 0 and chunk.find(b"\r") < 0:
+            return b"" if self.failure is not None else self._event(chunk)
         events = events_of(chunk)
         if len(events) == 1:
             return b"" if self.failure is not None else self._event(chunk)
@@ -162,6 +196,9 @@ class BaseTap(ABC):
     def _event(self, event: bytes) -> bytes:
         """One event, as it is passed on."""
 
+    def _merge(self, usage: Usage) -> None:
+        self._usage = usage if self._usage is NOTHING else self._usage.merged(usage)
+
     def _renamed(self, event: bytes, payload: Payload, path: tuple[str, ...]) -> tuple[bytes, int, int]:
         """The event under the client's model name, and where the old name stood in it."""
         data, start, end = with_model(payload.data, path, self.model)
@@ -170,3 +207,14 @@ class BaseTap(ABC):
         if self.found_model is None:
             self.found_model = loads(payload.data[start:end])
         return replaced(event, payload, data), start + payload.start, end + payload.start
+
+    def _renamed_directly(self, event: bytes, name: str) -> tuple[bytes, int, int] | None:
+        """As ``_renamed``, where a typed pass found ``name`` in the member ``model``; None where its place is not told by a few searches."""
+        quoted = objects.dumps(name)
+        start = place_of(event, quoted)
+        if start < 0:
+            return None
+        if self.found_model is None:
+            self.found_model = name
+        end = start + len(quoted)
+        return event[:start] + self.model + event[end:], start, end
