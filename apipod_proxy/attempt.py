@@ -89,7 +89,7 @@ class Asking:
         _, wire, same = spoken
         top = x.top
         assert top is not None
-        if same and not signatures.carries_labels(name, x.body):
+        if same and not signatures.carries_labels(name, top.brief):
             body, dropped = identity.for_upstream(x.body, top, candidate.upstream_model, wire.surface.quirks)
             return Prepared(wire, body, True, dropped)
         if x.call is None:

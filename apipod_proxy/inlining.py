@@ -66,7 +66,7 @@ class Inliner:
         loads = self._loads.get(key)
         if loads is None:
             loads = self._loads[key] = self._loads_urls(name, self._type_of(candidate))
-        return may_hold_links(name, x.body, loads=loads)
+        return may_hold_links(name, x.body if x.top is None else x.top.brief, loads=loads)
 
     def _loads_urls(self, name: str, kind: ProviderType) -> bool:
         """Whether the client's URLs may go to this kind of provider as they are."""

@@ -119,6 +119,12 @@ _OPENINGS: Mapping[str, re.Pattern[bytes]] = {
 }
 """What stands before the list that is most of a long request."""
 
+_OPENINGS: Mapping[str, re.Pattern[bytes]] = {
+    name: re.compile(rb'"%b"[ \t\r\n]*:[ \t\r\n]*(?=\[)' % _CONVERSATION.get(name, "messages").encode())
+    for name in ("openai_chat", "anthropic", "openai_responses", "gemini")
+}
+"""What stands before the list that is most of a long request."""
+
 _MISSING = re.compile(r"Object missing required field `(.+)`")
 _CACHE_MARK = re.compile(rb',?\s*"cache_control"\s*:\s*(?:\{[^{}]*\}|null)')
 _DEVELOPER = re.compile(rb'("role"\s*:\s*)"developer"')
@@ -286,6 +292,11 @@ def read_request(
         read = _read_abridged(dialect, form, body, model, stream)
         if read is not None:
             return read
+    return read_whole(dialect, form, body, model, stream)
+
+
+def read_whole(dialect: str, form: str, body: bytes, model: str, stream: bool) -> TopLevel:
+    """As ``read_request``, with every byte read where it stands. ``form``: which members the request needs."""
     try:
         top: Any = _READERS[form].decode(body)
         members = DECODER.decode(body)
@@ -299,7 +310,7 @@ def read_request(
         whole = mended(body) if b"\\u" in body else body
         if whole != body:
             # Half characters in some text are no reason to refuse it; the client's own bytes are what goes up.
-            return read_request(dialect, whole, model=model, stream=stream, counting=counting)
+            return read_whole(dialect, form, whole, model, stream)
         raise BadRequest(f"The body is no valid JSON: {exc}") from exc
     except RecursionError as exc:
         raise BadRequest("The body is nested too deeply") from exc
@@ -313,10 +324,12 @@ def read_request(
 
 
 def _read_abridged(dialect: str, form: str, body: bytes, model: str, stream: bool) -> TopLevel | None:
-    """As ``read_request``, in one pass over what is long. None where that cannot be, or where something is wrong: the other way tells what."""
+    """As ``read_whole``, in one pass over what is long. None where that cannot be, or where something is wrong: ``read_whole`` tells what."""
+    brief = body
     short = without_strings(body)
-    brief = body if short is None else short.text
-    if short is None:
+    if short is not None:
+        brief = short.text
+    else:
         short = without_list(body, _OPENINGS[dialect])
         if short is None:
             return None

@@ -15,7 +15,13 @@ PEERS = ("vllm-router", "litellm", "portkey")
 HOME = Path.home() / ".cache" / "apipod-bench"
 """Installing them takes minutes and gigabytes, so they are kept."""
 
-PORTKEY = {"dependencies": {"@portkey-ai/gateway": "1.15.2", "@hono/node-server": "1.13.5", "hono": "4.9.7"}}
+LITELLM_KEY = "sk-bench-key-of-the-measurements-0000"
+"""It does not start without one."""
+
+PORTKEY = {
+    "dependencies": {"@portkey-ai/gateway": "1.15.2"},
+    "overrides": {"@hono/node-server": "1.13.5", "hono": "4.9.7"},
+}
 """1.15.2 streams only with these versions of its server."""
 
 
@@ -68,10 +74,11 @@ async def litellm(stage: Stage, port: int) -> Proxy:
     }
     config.write_text(json.dumps({"model_list": [{"model_name": "*", "litellm_params": parameters}]}))
     process = stage.start(
-        [str(bin_folder / "litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+        [str(bin_folder / "litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)],
+        LITELLM_MASTER_KEY=LITELLM_KEY,
     )
     await stage.listening(port, process, 120)
-    return Proxy("litellm", f"http://127.0.0.1:{port}", process.pid)
+    return Proxy("litellm", f"http://127.0.0.1:{port}", process.pid, LITELLM_KEY)
 
 
 async def portkey(stage: Stage, port: int) -> Proxy:

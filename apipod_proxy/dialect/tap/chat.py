@@ -40,6 +40,8 @@ class _PlainDelta(Struct, gc=False, forbid_unknown_fields=True):
     refusal: str | None = None
     tool_calls: list[Any] | None = None
     function_call: Any = None
+    reasoning_details: Any = None
+    channel: Any = None
 
 
 class _PlainChoice(Struct, gc=False):
@@ -228,6 +230,8 @@ class ChatTap(BaseTap):
             or delta.refusal
             or delta.tool_calls
             or delta.function_call
+            or delta.reasoning_details
+            or delta.channel
         ):
             return None
         self.content = True
@@ -371,7 +375,8 @@ def _only_text(chunk: _Chunk | _PlainChunk) -> bool:
         and delta.reasoning is None
         and delta.refusal is None
         and not delta.tool_calls
-        and delta.function_call is None
+        and not delta.function_call
+        and not delta.reasoning_details
         and chunk.choices[0].text is None
     )
 

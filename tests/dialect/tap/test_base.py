@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from apipod_proxy.dialect.tap.base import events_of, payload_of, replaced, with_model
+from apipod_proxy.dialect.tap.base import events_of, is_line, payload_of, place_of, replaced, with_model
 
 
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\n\n"])
@@ -25,6 +25,38 @@ def test_the_data_of_an_event_is_found_and_replaced() -> None:
     assert payload_of(spread) == (b"x", b"{\n}", -1)
     assert replaced(spread, payload_of(spread), b"{\n1}") == b"event: x\ndata: { 1}\n\n"
     assert payload_of(b": comment\n\n").data == b""
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"data: {}\n\n",
+        b"data:{}\n\n",
+        b"data: {}\n\r\n",
+        b"data: a\rdata: b\n\n",
+        b"data: a\nb",
+        b"data: a\n\n\n",
+    ],
+)
+def test_one_line_of_data_is_told_by_searches(event: bytes) -> None:
+    assert is_line(event) is (event == b"data: {}\n\n")
+    if is_line(event):
+        assert payload_of(event) == (b"", event[6:-2], 6)
+
+
+def test_the_place_of_a_name_is_told_where_there_is_one_member_of_its_name() -> None:
+    assert place_of(b'{"model":"x"}', b'"x"') == 9
+    assert place_of(b'{"a":{"model": "x"}}', b'"x"') == 15
+    for text in (
+        b'{"abc":"x"}',
+        b'{"a":"model"}',
+        b'{"model" :"x"}',
+        b'{"model":"y"}',
+        b'{"model":"xy"}',
+        b'{"model":"x","model":"x"}',
+        b'{"mod\\u0065l":"x","a":{"model":"x"}}',
+    ):
+        assert place_of(text, b'"x"') == -1
 
 
 def test_only_a_string_at_the_path_is_replaced() -> None:

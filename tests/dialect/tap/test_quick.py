@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apipod_proxy.dialect.tap import Tap
-from apipod_proxy.dialect.tap.base import BaseTap
+from apipod_proxy.dialect.tap.base import BaseTap, payload_of
+from apipod_proxy.dialect.tap.chat import ChatTap
 from tests.dialect.tap.cases import CASES, UP, chunk, data, named, part
 
 WORDS = st.sampled_from(["a", " the", "", '"', "\\", '\\"', "é", "\n\n", "x" * 1500])
@@ -211,3 +212,50 @@ def test_what_is_no_text_counts_for_a_little() -> None:
     assert tap.output_bytes == 48
     tap.feed(data(chunk({"content": "Hi"})))
     assert tap.output_bytes == 50
+
+
+VALUES: st.SearchStrategy[Any] = st.sampled_from(
+    [None, "", "text", 'a\n"é"', [], [{"type": "text", "text": "x"}], {}, 0, 7]
+)
+MEMBERS = ("role", "content", "reasoning", "reasoning_content", "reasoning_details", "refusal", "tool_calls")
+DELTAS = st.none() | st.dictionaries(st.sampled_from((*MEMBERS, "function_call", "channel", "other")), VALUES)
+TOKENS = st.sampled_from([None, 0, 3, 2.0, True, "4", -1])
+USAGE = st.none() | st.fixed_dictionaries({"prompt_tokens": TOKENS, "completion_tokens": TOKENS})
+CHOICE = st.fixed_dictionaries(
+    {"delta": DELTAS},
+    optional={
+        "index": st.integers(0, 2),
+        "message": DELTAS,
+        "text": st.sampled_from([None, "", "text", 5]),
+        "finish_reason": st.sampled_from([None, "", "stop", 1]),
+    },
+)
+CHUNK = st.fixed_dictionaries(
+    {"choices": st.lists(CHOICE, max_size=2) | st.none()},
+    optional={
+        "usage": USAGE,
+        "x_groq": st.none() | st.fixed_dictionaries({"usage": USAGE}),
+        "model": st.sampled_from([UP, "other", "", None, 5]),
+        "error": st.sampled_from([None, {}, ERROR]),
+        "extra": st.sampled_from([{"model": UP}, "content", {"content": "x"}]),
+        "obfuscation": st.text(max_size=3),
+    },
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(chunks=st.lists(CHUNK, min_size=1, max_size=4), strip=st.booleans(), blank=st.booleans())
+def test_an_ordinary_event_tells_the_same_however_it_is_read(
+    chunks: list[dict[str, Any]], strip: bool, blank: bool
+) -> None:
+    plain, general = ChatTap("mine", strip), ChatTap("mine", strip)
+    for value in chunks:
+        event = data(value, (", ", ": ") if blank else (",", ":"))
+        assert plain._event(event) == general._any(event, payload_of(event))
+        first, second = told(plain), told(general)
+        assert first[:5] + first[6:] == second[:5] + second[6:]
+        # What is passed on as it is needs no wire object.
+        assert plain.usage[:5] == general.usage[:5]
+        assert plain.output_bytes == general.output_bytes
+        if plain.failure is not None:
+            break

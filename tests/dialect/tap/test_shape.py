@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apipod_proxy.dialect.tap.shape import MOST_FIXED, Shape, is_string, shape_of
+from apipod_proxy.dialect.tap.shape import MOST_FIXED, Shape, is_string, shape_of, shape_of_text
 
 TEXTS = st.text(alphabet='ab "\\{}:,\né%', max_size=12)
 
@@ -93,3 +93,33 @@ def test_some_events_have_no_shape() -> None:
     assert learnt(event("a", before="up", after="x" * MOST_FIXED), b'"up"') is None
     assert learnt(event("a" * MOST_FIXED, before="up"), b'"up"') is not None
     assert learnt(event("", before="up"), b'"up"', with_text=False) is None
+
+
+@pytest.mark.parametrize("text", ["a", "", "é b", "{}", 'say "x"', "a\nb", "x" * MOST_FIXED])
+@pytest.mark.parametrize("place", [{"before": "up"}, {"after": "up"}])
+def test_the_shape_of_text_alone_is_the_same(text: str, place: dict[str, str]) -> None:
+    first = event(text, **place)
+    for form in (first, first.replace(b'":', b'": ')):
+        start = form.index(b'"up"')
+        quick = shape_of_text(form, start, start + 4, b'"mine"')
+        whole = shape_of(form, start, start + 4, b'"mine"', with_text=True)
+        assert whole is not None
+        if quick is None:
+            assert "after" in place or "\\" in json.dumps(text, ensure_ascii=False)
+        else:
+            assert quick.frame == whole.frame
+            assert passed(quick, form * 2) == passed(whole, form * 2)
+
+
+def test_few_searches_do_not_tell_every_shape() -> None:
+    plain = event("a", before="up")
+    odd = (
+        plain.removesuffix(b"\n"),
+        plain.replace(b'"a"', b"1"),
+        plain.replace(b'"content"', b'"text"'),
+        plain.replace(b'"end":1', b'"end":{"content":"b"}'),
+        plain.replace(b'"end":1', b'"end":"%b"' % (b"x" * MOST_FIXED)),
+    )
+    for form in odd:
+        start = form.index(b'"up"')
+        assert shape_of_text(form, start, start + 4, b'"mine"') is None
