@@ -119,12 +119,6 @@ _OPENINGS: Mapping[str, re.Pattern[bytes]] = {
 }
 """What stands before the list that is most of a long request."""
 
-_OPENINGS: Mapping[str, re.Pattern[bytes]] = {
-    name: re.compile(rb'"%b"[ \t\r\n]*:[ \t\r\n]*(?=\[)' % _CONVERSATION.get(name, "messages").encode())
-    for name in ("openai_chat", "anthropic", "openai_responses", "gemini")
-}
-"""What stands before the list that is most of a long request."""
-
 _MISSING = re.compile(r"Object missing required field `(.+)`")
 _CACHE_MARK = re.compile(rb',?\s*"cache_control"\s*:\s*(?:\{[^{}]*\}|null)')
 _DEVELOPER = re.compile(rb'("role"\s*:\s*)"developer"')
