@@ -7,7 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import uvloop
 
@@ -63,6 +63,8 @@ class Connector:
             stage = "dns"
             addresses = await self._resolver.resolve(host, port)
             stage = "connect"
+            if len(addresses) == 1 and proxy is None and inner is None:
+                return await self._direct(factory, addresses[0])
             sock = await self._reach(addresses)
             if proxy is None:
                 stage = "tls" if inner else "connect"
@@ -101,6 +103,15 @@ class Connector:
             # close the number a second time, which by then may be another connection's.
             if self._by_number:
                 sock.detach()
+
+    async def _direct(self, factory: Callable[[], Connection], address: Address) -> Connection:
+        """The short way where there is nothing to choose or to add: uvloop connects a socket of its own in half the time."""
+        host, port = cast("tuple[str, int]", address.sockaddr[:2])
+        transport, connection = await self._loop.create_connection(factory, host, port, family=address.family)
+        sock = transport.get_extra_info("socket")
+        for level, option, value in _OPTIONS:
+            sock.setsockopt(level, option, value)
+        return connection
 
     async def _secure(
         self, transport: asyncio.Transport, connection: Connection, context: ssl.SSLContext, host: str

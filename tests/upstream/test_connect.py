@@ -102,6 +102,10 @@ async def test_a_name_nobody_knows_is_unreachable() -> None:
 
 async def test_giving_up_closes_every_attempt(silent_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connect, "ATTEMPT_DELAY", 0.01)
+    async with ScriptedServer(GOOD) as server, open_pool() as first:
+        await ask(
+            first, Endpoint.of_url(server.url)
+        )  # the loop opens one for itself with the first connection
     before = descriptors()
     pool = pool_with(*[("127.0.0.1", silent_port)] * 3)
     call = request(pool, endpoint(), Recorder())

@@ -227,7 +227,8 @@ async def test_calls_beyond_the_bound_wait_in_the_order_they_came() -> None:
         assert (pool.open, pool.waiting) == (2, 4)
         for recorder in recorders:
             await recorder.finished()
-        assert order == sorted(order)
+        # Two at a time, which end in either order.
+        assert [sorted(order[at : at + 2]) for at in (0, 2, 4)] == [[0, 1], [2, 3], [4, 5]]
         assert len(server.peers) == 2 and (pool.open, pool.idle, pool.waiting) == (2, 2, 0)
 
 
