@@ -169,6 +169,37 @@ def from_messages(wire: Json) -> Usage:
     )
 
 
+class OutputDetails(Struct, gc=False):
+    thinking_tokens: Count = None
+    reasoning_tokens: Count = None
+
+
+class MessagesCounts(Struct, gc=False):
+    """``usage`` of Messages in its ordinary form: every count that is read is a whole number or not there."""
+
+    input_tokens: Count = None
+    output_tokens: Count = None
+    cache_read_input_tokens: Count = None
+    cache_creation_input_tokens: Count = None
+    cache_creation: dict[str, Count] | None = None
+    output_tokens_details: OutputDetails | None = None
+
+
+def of_messages(counts: MessagesCounts) -> Usage:
+    """What ``from_messages`` gives of the same object, but for ``extra``: for answers that are passed on as they are."""
+    output, written = counts.output_tokens, counts.cache_creation_input_tokens
+    reasoning = None
+    details = counts.output_tokens_details
+    if details is not None:
+        reasoning = details.thinking_tokens
+        if reasoning is None:
+            reasoning = details.reasoning_tokens
+        output = less(output, reasoning)
+    if written is None and counts.cache_creation is not None:
+        written = sum(filter(None, counts.cache_creation.values()))
+    return Usage(counts.input_tokens, counts.cache_read_input_tokens, written, output, reasoning)
+
+
 def to_messages(usage: Usage) -> dict[str, Json]:
     """The ``usage`` object of Messages, with the four counts that its SDKs read always present."""
     if usage.extra is not None and usage.extra.dialect == MESSAGES and isinstance(usage.extra.payload, dict):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from apipod_proxy.dialect.usage import (
     READERS,
     ChatCounts,
+    MessagesCounts,
     count,
     from_chat,
     from_gemini,
@@ -18,6 +19,7 @@ from apipod_proxy.dialect.usage import (
     from_responses,
     less,
     of_chat,
+    of_messages,
     to_chat,
     to_messages,
 )
@@ -155,6 +157,29 @@ WIRE = st.fixed_dictionaries(
 @given(WIRE)
 def test_typed_counts_of_chat_say_the_same(wire: dict[str, Any]) -> None:
     assert of_chat(msgspec.convert(wire, ChatCounts))[:5] == from_chat(wire)[:5]
+
+
+MESSAGES_NAMES = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "other",
+)
+MESSAGES_WIRE = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(MESSAGES_NAMES, TOKENS),
+        "cache_creation": st.none() | st.dictionaries(st.sampled_from(["a", "b"]), TOKENS),
+        "output_tokens_details": st.none()
+        | st.dictionaries(st.sampled_from(["thinking_tokens", "reasoning_tokens"]), TOKENS),
+    },
+)
+
+
+@given(MESSAGES_WIRE)
+def test_typed_counts_of_messages_say_the_same(wire: dict[str, Any]) -> None:
+    assert of_messages(msgspec.convert(wire, MessagesCounts))[:5] == from_messages(wire)[:5]
 
 
 @pytest.mark.parametrize("odd", [-1, True, "5", 2**53, 1.5])

@@ -8,8 +8,9 @@ import msgspec
 from msgspec import Struct
 
 from apipod_proxy.dialect.provider_errors import failure_of
-from apipod_proxy.dialect.tap.base import BaseTap, loads, payload_of
-from apipod_proxy.dialect.usage import from_messages
+from apipod_proxy.dialect.tap.base import BaseTap, Payload, loads, payload_of
+from apipod_proxy.dialect.usage import MessagesCounts, from_messages, of_messages
+from apipod_proxy.dialect.vocabulary import Usage
 
 _DELTA = b"event: content_block_delta\n"
 _DELTA_SIZE = len(_DELTA)
@@ -18,12 +19,26 @@ _ENVELOPE = 120
 """The bytes of a text delta's event that are not content."""
 
 
-class _Message(Struct, gc=False):
-    usage: dict[str, Any] | None = None
-
-
 class _Delta(Struct, gc=False):
     stop_reason: Any = None
+
+
+class _PlainMessage(Struct, gc=False):
+    model: str | None = None
+    usage: MessagesCounts | None = None
+
+
+class _PlainEvent(Struct, gc=False):
+    """The ordinary form, which nearly all events have."""
+
+    type: str = ""
+    message: _PlainMessage | None = None
+    delta: _Delta | None = None
+    usage: MessagesCounts | None = None
+
+
+class _Message(Struct, gc=False):
+    usage: dict[str, Any] | None = None
 
 
 class _Event(Struct, gc=False):
@@ -33,6 +48,7 @@ class _Event(Struct, gc=False):
     usage: dict[str, Any] | None = None
 
 
+_PLAIN = msgspec.json.Decoder(_PlainEvent)
 _DECODER = msgspec.json.Decoder(_Event)
 
 
@@ -64,19 +80,16 @@ class MessagesTap(BaseTap):
         payload = payload_of(event)
         if not payload.data:
             return event
-        try:
-            seen = _DECODER.decode(payload.data)
-        except (msgspec.DecodeError, RecursionError):
-            # A ValidationError is one of these too: an event of unknown form is passed on.
+        seen = _read(payload.data)
+        if seen is None:
+            # An event of unknown form is passed on.
             self.skipped += 1
             return event
         if seen.type == "message_start":
-            if seen.message is not None and seen.message.usage is not None:
-                self._usage = self._usage.merged(from_messages(seen.message.usage))
-            return self._renamed(event, payload, ("message", "model"))[0]
+            return self._start(event, payload, seen.message)
         if seen.type == "message_delta":
             if seen.usage is not None:
-                self._usage = self._usage.merged(from_messages(seen.usage))
+                self._merge(_usage(seen.usage))
             if seen.delta is not None and seen.delta.stop_reason:
                 self.stop_reason = str(seen.delta.stop_reason)
         elif seen.type in ("content_block_start", "content_block_delta"):
@@ -87,3 +100,31 @@ class MessagesTap(BaseTap):
             self.failure = failure_of(loads(payload.data))
             return b""
         return event
+
+    def _start(self, event: bytes, payload: Payload, message: _Message | _PlainMessage | None) -> bytes:
+        if message is not None and message.usage is not None:
+            self._merge(_usage(message.usage))
+        if isinstance(message, _PlainMessage) and message.model is not None and payload.start >= 0:
+            found = self._renamed_directly(event, message.model)
+            if found is not None:
+                return found[0]
+        return self._renamed(event, payload, ("message", "model"))[0]
+
+
+def _read(data: bytes) -> _PlainEvent | _Event | None:
+    try:
+        return _PLAIN.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        # Perhaps of a form that is only odd.
+        return _read_odd(data)
+
+
+def _read_odd(data: bytes) -> _Event | None:
+    try:
+        return _DECODER.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _usage(counts: MessagesCounts | dict[str, Any]) -> Usage:
+    return of_messages(counts) if isinstance(counts, MessagesCounts) else from_messages(counts)

@@ -21,6 +21,9 @@ def test_the_data_of_an_event_is_found_and_replaced() -> None:
     event = b"event: x\r\ndata: {}\r\n\r\n"
     assert payload_of(event) == (b"x", b"{}", 16)
     assert replaced(event, payload_of(event), b"[1]") == b"event: x\r\ndata: [1]\r\n\r\n"
+    named = b"event: x\ndata: {}\n\n"
+    assert payload_of(named) == (b"x", b"{}", 15)
+    assert payload_of(b"event: x\rdata: 1\ndata: {}\n\n") == (b"x", b"1\n{}", -1)
     spread = b"event: x\ndata: {\ndata: }\n\n"
     assert payload_of(spread) == (b"x", b"{\n}", -1)
     assert replaced(spread, payload_of(spread), b"{\n1}") == b"event: x\ndata: { 1}\n\n"
