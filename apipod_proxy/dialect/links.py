@@ -17,7 +17,7 @@ import orjson
 
 from apipod_proxy.dialect import media_types
 from apipod_proxy.dialect.fields import Json, Object, a_text, an_object, opt_text, required
-from apipod_proxy.dialect.words import Words, may_begin
+from apipod_proxy.dialect.words import Words, may_hold_url
 from apipod_proxy.errors import BadRequest
 
 CHAT = "openai_chat"
@@ -71,7 +71,7 @@ def may_hold_links(dialect: str, body: bytes, *, loads: bool) -> bool:
     """A cheap test, which may see what is not there. ``loads``: the provider takes URLs as the client gives them."""
     if dialect == CHAT and EXTENSION_WORDS.stand_in(body):
         return True
-    return not loads and may_begin(body, b"http")
+    return not loads and may_hold_url(body)
 
 
 def dumps(body: Object) -> bytes:

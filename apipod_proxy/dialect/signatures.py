@@ -85,12 +85,9 @@ _LABELLED = re.compile(
 )
 
 
-# The members that hold signatures; a request without any of them is not looked at closer.
+# The members that hold signatures, or what holds these; a request without any of them is not looked at closer.
 _MARKS: Mapping[str, Words] = {
-    "openai_chat": Words(
-        *(b"signature", b"thought_signature", b"reasoning.encrypted"),
-        stems=(b'signature"', b'"reasoning.encrypted"'),
-    ),
+    "openai_chat": Words(b"reasoning_details", b"thought_signature"),
     "anthropic": Words(b"signature", b"redacted_thinking"),
     "gemini": Words(b"thoughtSignature", b"thought_signature", stems=(b'ignature"',)),
     "openai_responses": Words(b"encrypted_content", b"signature"),

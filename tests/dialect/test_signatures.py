@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apipod_proxy.dialect.identity import read_request
 from apipod_proxy.dialect.signatures import (
     CALL,
     Signed,
@@ -80,3 +81,14 @@ def test_only_foreign_signatures_and_foreign_places_are_labelled() -> None:
 def test_a_request_that_brings_thinking_of_others_is_known(body: bytes, expected: bool) -> None:
     dialects = ("openai_chat", "anthropic", "gemini", "openai_responses")
     assert any(carries_labels(dialect, body) for dialect in dialects) is expected
+
+
+@pytest.mark.parametrize("length", [0, 20_000])
+def test_chat_brings_signatures_in_two_places(length: int) -> None:
+    text = b"x" * length
+    details = b'{"reasoning_details":[{"type":"reasoning.encrypted","data":"@anthropic:%bEqQB"}]}' % text
+    extra = b'{"text":"%b","google":{"thought_signature" : "@anthropic/call:EqQB"}}' % text
+    bare = b'{"reasoning_details":[{"text":"%b","signature":"EqQB"}]}' % text
+    for message, expected in ((details, True), (extra, True), (bare, False), (b'{"signature":""}', False)):
+        body = b'{"model":"m","messages":[%b]}' % message
+        assert carries_labels("openai_chat", read_request("openai_chat", body).brief) is expected

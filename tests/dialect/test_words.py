@@ -2,13 +2,20 @@ from __future__ import annotations
 
 import pytest
 
-from apipod_proxy.dialect.words import Words, may_begin
+from apipod_proxy.dialect.words import Words, may_hold_url
 
-PLAIN = Words(b"developer", b"file_url")
-STEMMED = Words(b"developer", b"file_url", stems=(b'per"', b'_url"'))
+KINDS = [
+    Words(b"developer", b"file_url"),
+    Words(b"developer", b"file_url", stems=(b'per"', b'_url"')),
+    Words(b"file_url", b"developer", b"audio_url"),
+]
+ONLY = Words(b"file_url", b"audio_url", stems=(b'_url"',))
+FILLERS = pytest.mark.parametrize(
+    "filler", [b"", b"x" * 10_000, b'"a",' * 5_000, b"_a/" * 5_000], ids=["short", "long", "many", "marks"]
+)
 
 
-@pytest.mark.parametrize("filler", [b"", b"x" * 10_000, b'"a",' * 5_000], ids=["short", "long", "many"])
+@FILLERS
 @pytest.mark.parametrize(
     ("text", "held"),
     [
@@ -22,18 +29,22 @@ STEMMED = Words(b"developer", b"file_url", stems=(b'per"', b'_url"'))
 )
 def test_a_string_is_found_whole_in_texts_of_every_kind(filler: bytes, text: bytes, held: bool) -> None:
     body = text + b',["' + filler.strip(b",") + b'"]'
-    assert PLAIN.stand_in(body) is held
-    assert STEMMED.stand_in(body) is held
+    for turned in (body, body[len(text) + 1 :] + text):
+        assert all(words.stand_in(turned) is held for words in KINDS)
+        assert ONLY.stand_in(turned) is (held and b"file" in text)
 
 
-@pytest.mark.parametrize("filler", [b"", b"x" * 10_000, b'"a",' * 5_000], ids=["short", "long", "many"])
-def test_a_string_that_begins_so_is_never_missed(filler: bytes) -> None:
+@FILLERS
+@pytest.mark.parametrize("url", [b"http://x", b"https://x/y", b"http:\\/\\/x"])
+def test_a_url_is_never_missed(filler: bytes, url: bytes) -> None:
     body = b'["%b","%b"]'
-    assert may_begin(body % (filler.strip(b'",'), b"http://x"), b"http")
-    assert not may_begin(body % (filler.strip(b'",'), b"ttp"), b"http")
+    text = filler.strip(b'",')
+    assert may_hold_url(body % (text, url))
+    assert may_hold_url(body % (url, text))
+    assert not may_hold_url(body % (text, url.replace(b"http", b"ftp")))
 
 
-def test_in_a_long_string_a_beginning_is_not_looked_for() -> None:
-    body = b'{"text":"%b see http://x","url":"%b"}'
-    assert not may_begin(body % (b"x" * 10_000, b"ftp"), b"http")
-    assert may_begin(body % (b"x" * 10_000, b"HTTPS://"), b"http")
+def test_a_url_may_begin_in_capitals() -> None:
+    assert may_hold_url(b'["HTTPS://x"]')
+    assert may_hold_url(b"http:/")
+    assert not may_hold_url(b'["/http"]')
