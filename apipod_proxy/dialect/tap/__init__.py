@@ -6,6 +6,7 @@ unary answer.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,7 +19,15 @@ from apipod_proxy.dialect.tap.chat import ChatTap
 from apipod_proxy.dialect.tap.gemini import GeminiTap
 from apipod_proxy.dialect.tap.messages import MessagesTap
 from apipod_proxy.dialect.tap.responses import ResponsesTap
-from apipod_proxy.dialect.usage import CHAT, READERS, ChatCounts, of_chat
+from apipod_proxy.dialect.usage import (
+    CHAT,
+    MESSAGES,
+    READERS,
+    ChatCounts,
+    MessagesCounts,
+    of_chat,
+    of_messages,
+)
 from apipod_proxy.dialect.vocabulary import Failure, Usage
 
 
@@ -60,8 +69,19 @@ class _ChatTop(Struct, gc=False):
     usage: ChatCounts | None = None
 
 
-_TOP = msgspec.json.Decoder(_Top)
-_CHAT_TOP = msgspec.json.Decoder(_ChatTop)
+class _MessagesTop(Struct, gc=False):
+    """The same of Messages."""
+
+    model: str | None = None
+    error: Any = None
+    usage: MessagesCounts | None = None
+
+
+_TOP: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Top)
+_TOPS: Mapping[str, msgspec.json.Decoder[Any]] = {
+    CHAT: msgspec.json.Decoder(_ChatTop),
+    MESSAGES: msgspec.json.Decoder(_MessagesTop),
+}
 
 
 def rewrite_answer(dialect: str, body: bytes, model: str) -> Answer:
@@ -78,9 +98,9 @@ def _rewrite_ordinary(dialect: str, body: bytes, model: str) -> Answer | None:
 
     Where the member's name stands in the body only once, in any spelling, it is the one at the top.
     """
-    top: _Top | _ChatTop
+    top: _Top | _ChatTop | _MessagesTop
     try:
-        top = _CHAT_TOP.decode(body) if dialect == CHAT else _TOP.decode(body)
+        top = _TOPS.get(dialect, _TOP).decode(body)
     except (msgspec.DecodeError, RecursionError):
         return None
     theirs = top.model
@@ -95,6 +115,8 @@ def _rewrite_ordinary(dialect: str, body: bytes, model: str) -> Answer | None:
     usage = NOTHING
     if isinstance(counts, ChatCounts):
         usage = of_chat(counts)
+    elif isinstance(counts, MessagesCounts):
+        usage = of_messages(counts)
     elif counts is not None:
         usage = READERS[dialect](counts)
     return Answer(b"".join((body[:at], objects.dumps(model), body[end:])), usage, theirs)
