@@ -66,6 +66,7 @@ class Answer:
         "_chunked",
         "_date",
         "_ended",
+        "_head",
         "_keep_alive",
         "_protocol",
         "_request",
@@ -82,6 +83,8 @@ class Answer:
         self._chunked = request.version >= (1, 1)
         self._begun = False
         self._ended = False
+        self._head = b""
+        """That of a stream, until it goes out with the first events in one write."""
         self.headers = b""
         self.status = 0
         self.sent = 0
@@ -114,7 +117,7 @@ class Answer:
         return b"" if self._chunked else b"connection: keep-alive\r\n"
 
     def begin_stream(self, content: bytes = STREAM_HEAD) -> None:
-        """Status 200 and the head of a streamed answer. HTTP/1.0 clients get a close-delimited body."""
+        """Status 200 and the head of a streamed answer, which what is written first takes along. HTTP/1.0 clients get a close-delimited body."""
         self._begun = True
         self.status = 200
         if self._chunked:
@@ -122,10 +125,8 @@ class Answer:
         else:
             framing = b""
             self._keep_alive = False
-        self._put(
-            b"".join(
-                (STATUS_LINES[200], content, framing, self._connection(), self._date, self.headers, b"\r\n")
-            )
+        self._head = b"".join(
+            (STATUS_LINES[200], content, framing, self._connection(), self._date, self.headers, b"\r\n")
         )
 
     def write(self, data: bytes) -> bool:
@@ -136,14 +137,19 @@ class Answer:
             return False
         size = len(data)
         self.sent += size
-        transport.write(b"%x\r\n%b\r\n" % (size, data) if self._chunked else data)
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (size, data)
+        if self._head:
+            data, self._head = self._head + data, b""
+        transport.write(data)
         return self._protocol.writing_paused  # type: ignore[no-any-return]  # of a door or of aiohttp's connection
 
     def end(self) -> None:
         if not self._ended:
             self._ended = True
-            if self._chunked:
-                self._put(LAST_CHUNK)
+            last = self._head + LAST_CHUNK if self._chunked else self._head
+            if last:
+                self._put(last)
 
     def send(self, status: int, content_type: bytes, body: bytes, *, head_only: bool = False) -> None:
         """A whole answer in one write."""

@@ -58,11 +58,7 @@ class TokenCounts:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         principal = self._identify(request, self._dialect)
         body = await self._bodies.read(request)
-        forwarded = tuple(
-            (name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape"))
-            for name, value in request.raw_headers
-            if name.lower() in FORWARDABLE
-        )
+        forwarded = tuple((name, request.headers[name]) for name in FORWARDABLE if name in request.headers)
         vendor = request.headers.get("x-apipod-provider") or request.query.get("vendor")
         model = request.match_info.get("model")
         found = await self._count(Question(self._dialect, principal, body, model, vendor, forwarded))

@@ -28,19 +28,17 @@ log = logging.getLogger("apipod_proxy.edge")
 CLIENT_GONE = 499
 """What the log and the ledger say of a client that left before its answer."""
 
-FORWARDABLE = frozenset(
-    {
-        b"anthropic-beta",
-        b"anthropic-version",
-        b"openai-beta",
-        b"openai-organization",
-        b"openai-project",
-        b"idempotency-key",
-        b"http-referer",
-        b"x-title",
-        b"traceparent",
-        b"tracestate",
-    }
+FORWARDABLE = (
+    "anthropic-beta",
+    "anthropic-version",
+    "openai-beta",
+    "openai-organization",
+    "openai-project",
+    "idempotency-key",
+    "http-referer",
+    "x-title",
+    "traceparent",
+    "tracestate",
 )
 """The client's headers that any provider takes; each provider type has its own choice among them."""
 
@@ -84,7 +82,6 @@ class Hall(NamedTuple):
     now: Callable[[], float]
     remote: Callable[[Request], str | None]
     cors: Callable[[str | None], list[tuple[str, str]]]
-    forwardable: frozenset[bytes] = FORWARDABLE
 
 
 class Completions:
@@ -152,25 +149,21 @@ class Completions:
             x.explanation = ""
 
     def _told(self, request: Request, x: Exchange) -> Told:
+        headers = request.headers
         # Who is refused has these in its line of the log.
         x.remote = self._hall.remote(request)
-        x.client_request_id = request.headers.get("x-request-id")
+        x.client_request_id = headers.get("x-request-id")
         query = request.query if "?" in request.raw_path else NO_QUERY
         catalog = self._hall.catalog()
-        principal = self._hall.identify(self._dialect.name, request.headers, query, x.started_at)
-        forwardable = self._hall.forwardable
+        principal = self._hall.identify(self._dialect.name, headers, query, x.started_at)
         return Told(
             catalog,
             principal,
             x.remote,
             x.client_request_id,
-            request.headers.get("x-apipod-provider") or query.get("vendor"),
-            principal.user.role is Role.ADMIN and request.headers.get("x-apipod-explain") == "1",
-            tuple(
-                (name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape"))
-                for name, value in request.raw_headers
-                if name.lower() in forwardable
-            ),
+            headers.get("x-apipod-provider") or query.get("vendor"),
+            principal.user.role is Role.ADMIN and headers.get("x-apipod-explain") == "1",
+            tuple((name, headers[name]) for name in FORWARDABLE if name in headers),
         )
 
     def _answer(self, x: Exchange, client: Answer) -> Awaitable[None]:
