@@ -77,20 +77,33 @@ def unwrap_base64(text: str) -> Signed:
 
 _STANDARD = str.maketrans("-_", "+/")
 
-_PLACES = rb"signature|data|encrypted_content|thoughtSignature|thought_signature"
-_LABELLED = re.compile(
-    rb'"(?:'
-    + _PLACES
-    + rb')"\s*:\s*"(?:@[a-z0-9_]{1,32}(?:/[a-z]{1,8})?:|QG[A-Za-z0-9+/_-]{8})|"signature"\s*:\s*""'
-)
+_LABEL = rb"@[a-z0-9_]{1,32}(?:/[a-z]{1,8})?:|QG[A-Za-z0-9+/_-]{8}"
+_LABELLED = re.compile(rb'\s*:\s*"(?:' + _LABEL + rb")")
+_LABELLED_OR_EMPTY = re.compile(rb'\s*:\s*"(?:' + _LABEL + rb'|")')
 
 
-# The members that hold signatures, or what holds these; a request without any of them is not looked at closer.
-_MARKS: Mapping[str, Words] = {
-    "openai_chat": Words(b"reasoning_details", b"thought_signature"),
-    "anthropic": Words(b"signature", b"redacted_thinking"),
-    "gemini": Words(b"thoughtSignature", b"thought_signature", stems=(b'ignature"',)),
-    "openai_responses": Words(b"encrypted_content", b"signature"),
+class _Place(NamedTuple):
+    """A member that holds signatures. ``foreign`` matches what follows the name where it is not the dialect's own."""
+
+    name: bytes
+    foreign: re.Pattern[bytes] = _LABELLED
+
+
+_SIGNATURE = _Place(b'"signature"', _LABELLED_OR_EMPTY)
+_DATA = _Place(b'"data"')
+_ENCRYPTED = _Place(b'"encrypted_content"')
+_CAMEL = _Place(b'"thoughtSignature"')
+_SNAKE = _Place(b'"thought_signature"')
+
+# The places of each dialect. Before them stands a word without which a request has none of them, where that is sooner looked for.
+_PLACES: Mapping[str, tuple[tuple[Words | None, tuple[_Place, ...]], ...]] = {
+    "openai_chat": (
+        (Words(b"reasoning_details"), (_SIGNATURE, _DATA)),
+        (Words(b"thought_signature"), (_SNAKE,)),
+    ),
+    "anthropic": ((None, (_SIGNATURE,)), (Words(b"redacted_thinking"), (_DATA,))),
+    "gemini": ((None, (_CAMEL,)), (Words(b"thought_signature"), (_SNAKE,))),
+    "openai_responses": ((Words(b"encrypted_content"), (_ENCRYPTED,)), (None, (_SIGNATURE,))),
 }
 
 
@@ -99,4 +112,15 @@ def carries_labels(dialect: str, body: bytes) -> bool:
 
     Asked of every spliced request.
     """
-    return _MARKS[dialect].stand_in(body) and _LABELLED.search(body) is not None
+    find = body.find
+    for word, places in _PLACES[dialect]:
+        if word is not None and not word.stand_in(body):
+            continue
+        for name, foreign in places:
+            at = find(name)
+            while at >= 0:
+                at += len(name)
+                if foreign.match(body, at) is not None:
+                    return True
+                at = find(name, at)
+    return False

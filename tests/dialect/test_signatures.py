@@ -92,3 +92,25 @@ def test_chat_brings_signatures_in_two_places(length: int) -> None:
     for message, expected in ((details, True), (extra, True), (bare, False), (b'{"signature":""}', False)):
         body = b'{"model":"m","messages":[%b]}' % message
         assert carries_labels("openai_chat", read_request("openai_chat", body).brief) is expected
+
+
+@pytest.mark.parametrize(
+    ("dialect", "own"),
+    [
+        ("openai_chat", '"reasoning_details":[{"signature":"%s"}]'),
+        ("openai_chat", '"reasoning_details":[{"data" : "%s"}]'),
+        ("openai_chat", '"google":{"thought_signature":"%s"}'),
+        ("anthropic", '"signature":"%s"'),
+        ("anthropic", '"type":"redacted_thinking","data":"%s"'),
+        ("gemini", '"thoughtSignature":"%s"'),
+        ("gemini", '"thought_signature": "%s"'),
+        ("openai_responses", '"encrypted_content":"%s"'),
+        ("openai_responses", '"signature":"%s"'),
+    ],
+)
+def test_one_label_among_many_signatures_is_found(dialect: str, own: str) -> None:
+    genuine = ",".join(["{" + own.replace("%s", "EqQBCkYIBRgC") + "}"] * 500)
+    assert not carries_labels(dialect, f"[{genuine}]".encode())
+    for label in ("@cohere:x", "@gemini/call:x", "QGNvaGVyZTp4"):
+        labelled = "{" + own.replace("%s", label) + "}"
+        assert carries_labels(dialect, f"[{genuine},{labelled}]".encode())
