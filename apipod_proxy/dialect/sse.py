@@ -51,10 +51,16 @@ class FrameReader:
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that ``data`` completes."""
-        if self._clean and data[:6] == b"data: " and data.find(b"\n") == len(data) - 2 and data[-1:] == b"\n":
+        if (
+            self._clean
+            and data[:6] == b"data: "
+            and data.find(b"\n") == len(data) - 2
+            and data[-1:] == b"\n"
+            and data.find(b"\r") < 0
+            and len(data) <= self._limit
+        ):
             # One event of one line, as nearly every read of a stream is.
-            if data.find(b"\r") < 0 and len(data) <= self._limit:
-                return [tuple.__new__(Frame, ("", data[6:-2]))]
+            return [tuple.__new__(Frame, ("", data[6:-2]))]
         if not self._begun and data:
             data = self._begin(data)
         if b"\r" in data or self._after_cr:

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterable
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-if TYPE_CHECKING:
-    from apipod_proxy.edge.incoming import Request
+from apipod_proxy.edge.incoming import Incoming, Request
 
 STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
@@ -155,7 +154,7 @@ class Answer:
         """A whole answer in one write."""
         self._begun = self._ended = True
         self.status = status
-        self._put(
+        whole = (
             b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b%b\r\n%b"
             % (
                 STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status,
@@ -167,6 +166,10 @@ class Answer:
                 b"" if head_only else body,
             )
         )
+        if isinstance(self._request, Incoming):
+            self._request.protocol.answer(whole)
+        else:
+            self._put(whole)
 
     def _put(self, data: bytes) -> None:
         transport = self._protocol.transport

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol, cast
 
+from apipod_proxy.burst import Burst
 from apipod_proxy.edge.answer import Answer
 from apipod_proxy.edge.head import LENGTH_DIGITS, Head, read_head
 from apipod_proxy.edge.incoming import Incoming, Request
@@ -35,6 +36,8 @@ class House(Protocol):
 
     @property
     def longest_body(self) -> int: ...
+    @property
+    def burst(self) -> Burst: ...
     def handler(self, path: str) -> HotHandle | None:
         """Who answers a POST to ``path``, None where it is none of the hot ones."""
         ...
@@ -236,7 +239,7 @@ class Door(asyncio.Protocol):
         if request.whole is None:
             self._say_goodbye(transport)
         elif not answer.reusable or self._house.closing:
-            transport.close()
+            self.close()
         else:
             self._house.awaits(self)
             if self._held:
@@ -244,8 +247,14 @@ class Door(asyncio.Protocol):
                 transport.resume_reading()
                 self.data_received(held)
 
+    def answer(self, data: bytes) -> None:
+        """Send a whole answer."""
+        if self.transport is not None:
+            self._house.burst.write(self.transport, data)
+
     def _say_goodbye(self, transport: asyncio.Transport) -> None:
         """End the connection although more is on its way: say so, and discard a bounded rest so that the answer is not lost."""
+        self._house.burst.flush()
         self._budget = DISCARD_BYTES
         self._head = None
         self._loop.call_later(DISCARD_SECONDS, self.close)
@@ -261,6 +270,7 @@ class Door(asyncio.Protocol):
     def close(self) -> None:
         """Close, once what was written is out."""
         if self.transport is not None:
+            self._house.burst.flush()
             self.transport.close()
 
     async def shut(self, seconds: float) -> None:

@@ -20,6 +20,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestPayloadError
 
+from apipod_proxy.burst import Burst
 from apipod_proxy.edge.door import DISCARD_BYTES, DISCARD_SECONDS, Door, HotHandle
 from apipod_proxy.errors import BadRequest, HeadersTooLarge, InternalError, ProxyError, RequestTimeout
 
@@ -206,6 +207,7 @@ class Front(web.Server):
         self.doors: set[Door] = set()
         self.idle: dict[Door, float] = {}
         """Doors between two requests, and when they are closed."""
+        self.burst = Burst(self._loop)
         self.closing = False
         self._make_request_of = make_request
         self._sweeper: asyncio.TimerHandle | None = None

@@ -149,7 +149,7 @@ class Connection(asyncio.Protocol):
         size = len(body)
         try:
             if size <= JOIN_LIMIT:
-                transport.write(head + body)
+                self._lane.burst.write(transport, head + body)
             elif size <= SLICE:
                 transport.writelines((head, body))
             else:

@@ -28,11 +28,12 @@ addresses of the day on which it was made, whatever its server's name means by n
 class Lane:
     """``size`` counts connections, open and being opened; each takes one of ``max_connections`` places."""
 
-    __slots__ = ("_opening", "_pool", "_size", "_waiting", "endpoint", "idle", "loop")
+    __slots__ = ("_opening", "_pool", "_size", "_waiting", "burst", "endpoint", "idle", "loop")
 
     def __init__(self, pool: Pool, endpoint: Endpoint) -> None:
         self._pool = pool
         self.loop = pool.loop
+        self.burst = pool.burst
         self.endpoint = endpoint
         # Both are dicts for the sake of order with removal at any place. Idle ones are reused last in, first out,
         # so that a pool that was once large shrinks; waiting calls are served first in, first out.

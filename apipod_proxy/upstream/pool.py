@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from apipod_proxy.burst import Burst
 from apipod_proxy.catalog.model import Timeouts
 from apipod_proxy.errors import Unreachable, UpstreamBroken
 from apipod_proxy.upstream.call import Call, Receiver
@@ -39,6 +40,7 @@ class Pool:
         """``clock`` measures how long connections are idle; it defaults to the loop's."""
         self.loop = asyncio.get_running_loop()
         self.clock = clock or self.loop.time
+        self.burst = Burst(self.loop)
         self.closed = False
         self._resolver = resolver or Resolver()
         self.connector = Connector(self.loop, self._resolver, contexts or Contexts())

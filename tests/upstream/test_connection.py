@@ -80,6 +80,7 @@ class Bench:
     def send(self, body: bytes = b"", timeouts: Timeouts = CALM) -> Recorder:
         recorder = Recorder()
         self.call = self.pool.send(ENDPOINT, HEAD, body, recorder, timeouts)
+        self.pool.burst.flush()
         return recorder
 
 
@@ -225,10 +226,23 @@ async def test_a_closed_handle_is_no_failure_but_a_reason_for_a_fresh_connection
     bench = Bench()
     bench.connection.transport = wire = Late()
     wire.aborted = True
-    bench.send()
+    bench.send(bytes(20_000))
     assert repr(bench.call) == "<Call connecting>" and not bench.call.sent
     assert bench.pool.idle == 0
     bench.call.abort()
+
+
+async def test_a_handle_that_closes_before_its_turn_to_write_is_one_that_closed_on_the_way() -> None:
+    bench = Bench()
+    bench.connection.served = 1
+    recorder = Recorder()
+    call = bench.pool.send(ENDPOINT, HEAD, b"{}", recorder, CALM)
+    bench.wire.aborted = True
+    bench.pool.burst.flush()
+    assert bench.wire.written == b""
+    bench.connection.connection_lost(None)
+    assert repr(call) == "<Call connecting>" and recorder.silent
+    call.abort()
 
 
 async def test_what_was_left_unsent_costs_the_connection() -> None:
