@@ -154,17 +154,14 @@ class Answer:
         """A whole answer in one write."""
         self._begun = self._ended = True
         self.status = status
-        whole = (
-            b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b%b\r\n%b"
-            % (
-                STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status,
-                content_type,
-                len(body),
-                self._connection(),
-                self._date,
-                self.headers,
-                b"" if head_only else body,
-            )
+        whole = b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b%b\r\n%b" % (
+            STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status,
+            content_type,
+            len(body),
+            self._connection(),
+            self._date,
+            self.headers,
+            b"" if head_only else body,
         )
         if isinstance(self._request, Incoming):
             self._request.protocol.answer(whole)
