@@ -165,7 +165,8 @@ async def test_a_slow_client_slows_its_upstream_and_grows_no_memory(launch: Laun
     assert gateway.resident() - before < 20_000_000
     assert flood.sent - taken < 8_000_000
     writer.close()
-    assert await until(lambda: flood.ended) < 1
+    # How fast that is, other tests tell; here the process that asks is busy with what it was sent.
+    assert await until(lambda: flood.ended) < 5
     upstream.close()
 
 
