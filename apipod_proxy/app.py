@@ -22,6 +22,7 @@ from apipod_proxy.administration import Office, admin_api
 from apipod_proxy.attempt import Asking
 from apipod_proxy.auth import Principal, credential, identify
 from apipod_proxy.booking import Booking
+from apipod_proxy.burst import Burst
 from apipod_proxy.catalog.loader import CatalogWatcher
 from apipod_proxy.catalog.model import Account, Candidate, Provider, Snapshot
 from apipod_proxy.conversations import Conversations
@@ -207,7 +208,8 @@ class Server:
         self.ledger = Ledger(self._insert, (StoreError,), spool)
         await self.ledger.start()
         self._stack.push_async_callback(self.ledger.close)
-        pool = Pool()
+        self.burst = Burst(loop)
+        pool = Pool(burst=self.burst)
         proxies = proxies_of(self.launch.environment)
         upstream = Upstream(pool, PROVIDER_TYPES, endpoint_maker(proxies), f"apipod-proxy/{__version__}")
         self._stack.push_async_callback(upstream.close)
@@ -277,6 +279,7 @@ class Server:
             lambda error: self.renderer.raw(error, self.new_id()),
             hot.find,
             self.bodies.limit,
+            burst=self.burst,
         )
         self._stack.callback(self.front.stop_sweeping)
         self.runner = web.ServerRunner(self.front, handle_signals=False, shutdown_timeout=CLOSE_SECONDS)

@@ -17,20 +17,22 @@ class Burst:
     the same machine: 0.8 instead of 1.6 wake-ups and 8 % less CPU for a small request.
     """
 
-    __slots__ = ("_loop", "_waiting")
+    __slots__ = ("_loop", "_waiting", "crowd")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self.crowd = 0
+        """How many requests are under way. One that is alone has nobody to wait for."""
         self._waiting: list[tuple[asyncio.Transport, bytes]] = []
 
     def write(self, transport: asyncio.Transport, data: bytes) -> None:
         """Write within this turn of the loop. Nothing happens where ``transport`` is closed by then: its protocol hears of that."""
         waiting = self._waiting
         waiting.append((transport, data))
-        if len(waiting) == 1:
-            self._loop.call_soon(self.flush)
-        elif len(waiting) >= MOST:
+        if self.crowd < 2 or len(waiting) >= MOST:
             self.flush()
+        elif len(waiting) == 1:
+            self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Write now what waits."""

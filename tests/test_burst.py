@@ -24,9 +24,23 @@ class Wire(asyncio.Transport):
         self.seen.append(data)
 
 
+def crowded() -> Burst:
+    burst = Burst(asyncio.get_running_loop())
+    burst.crowd = 2
+    return burst
+
+
+async def test_a_request_that_is_alone_waits_for_nobody() -> None:
+    seen: list[bytes] = []
+    burst = Burst(asyncio.get_running_loop())
+    burst.crowd = 1
+    burst.write(Wire(seen), b"1")
+    assert seen == [b"1"]
+
+
 async def test_writes_leave_together_in_their_order() -> None:
     seen: list[bytes] = []
-    burst, one, two = Burst(asyncio.get_running_loop()), Wire(seen), Wire(seen)
+    burst, one, two = crowded(), Wire(seen), Wire(seen)
     burst.write(one, b"1")
     burst.write(two, b"2")
     burst.write(one, b"3")
@@ -40,7 +54,7 @@ async def test_writes_leave_together_in_their_order() -> None:
 
 async def test_no_more_than_a_few_wait() -> None:
     seen: list[bytes] = []
-    burst, wire = Burst(asyncio.get_running_loop()), Wire(seen)
+    burst, wire = crowded(), Wire(seen)
     for number in range(MOST + 1):
         burst.write(wire, b"%d" % number)
     assert len(seen) == MOST
@@ -50,7 +64,7 @@ async def test_no_more_than_a_few_wait() -> None:
 
 async def test_what_cannot_wait_is_written_now() -> None:
     seen: list[bytes] = []
-    burst = Burst(asyncio.get_running_loop())
+    burst = crowded()
     burst.write(Wire(seen), b"1")
     burst.flush()
     assert seen == [b"1"]
@@ -60,7 +74,7 @@ async def test_what_cannot_wait_is_written_now() -> None:
 
 async def test_closed_transports_cost_the_others_nothing() -> None:
     seen: list[bytes] = []
-    burst, gone = Burst(asyncio.get_running_loop()), Wire(seen)
+    burst, gone = crowded(), Wire(seen)
     burst.write(gone, b"gone")
     burst.write(Wire(seen, broken=True), b"broken")
     burst.write(Wire(seen), b"here")

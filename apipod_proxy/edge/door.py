@@ -196,6 +196,7 @@ class Door(asyncio.Protocol):
         if house.closing:
             request.keep_alive = False
         house.engaged(self)
+        house.burst.crowd += 1
         self._request = request
         assert self._handler is not None
         self._task = self._loop.create_task(self._serve(self._handler, request))
@@ -230,6 +231,7 @@ class Door(asyncio.Protocol):
             self._after(request, answer)
 
     def _end(self) -> None:
+        self._house.burst.crowd -= 1
         self._request = self._task = None
 
     def _after(self, request: Incoming, answer: Answer) -> None:

@@ -196,6 +196,7 @@ class Front(web.Server):
         hot: Hot,
         longest_body: int,
         bounds: HttpBounds = DEFAULT_BOUNDS,
+        burst: Burst | None = None,
     ) -> None:
         super().__init__(dispatcher(hot, handle), request_factory=self._request, handler_cancellation=True)
         self.bounds = bounds
@@ -207,7 +208,7 @@ class Front(web.Server):
         self.doors: set[Door] = set()
         self.idle: dict[Door, float] = {}
         """Doors between two requests, and when they are closed."""
-        self.burst = Burst(self._loop)
+        self.burst = burst or Burst(self._loop)
         self.closing = False
         self._make_request_of = make_request
         self._sweeper: asyncio.TimerHandle | None = None

@@ -36,11 +36,12 @@ class Pool:
         resolver: Resolver | None = None,
         contexts: Contexts | None = None,
         clock: Callable[[], float] | None = None,
+        burst: Burst | None = None,
     ) -> None:
-        """``clock`` measures how long connections are idle; it defaults to the loop's."""
+        """``clock`` measures how long connections are idle; it defaults to the loop's. ``burst`` is shared with the clients' side."""
         self.loop = asyncio.get_running_loop()
         self.clock = clock or self.loop.time
-        self.burst = Burst(self.loop)
+        self.burst = burst or Burst(self.loop)
         self.closed = False
         self._resolver = resolver or Resolver()
         self.connector = Connector(self.loop, self._resolver, contexts or Contexts())

@@ -170,6 +170,17 @@ class Stage:
         await self.listening(port, process)
         return Proxy("bare", f"http://127.0.0.1:{port}", process.pid)
 
+    async def redis(self) -> str:
+        """Several workers share their limits through it."""
+        if shutil.which("redis-server") is None:
+            raise SystemExit(
+                "two workers share their limits in Redis, which is not installed: apt-get install redis-server"
+            )
+        port = free_port()
+        process = self.start(["redis-server", "--port", str(port), "--save", "", "--appendonly", "no"], None)
+        await self.listening(port, process)
+        return f"redis://127.0.0.1:{port}/0"
+
     async def gateway(self, workers: int = 1) -> Proxy:
         """Every limit of every scope of the documented example set, none of which refuses; metrics, usage and JSON logs on."""
         port = free_port()
@@ -197,14 +208,17 @@ class Stage:
             "--config",
             str(catalog),
         ]
+        shared: dict[str, str] = {}
         if workers > 1:
             command += ["--workers", str(workers)]
+            shared["REDIS_URL"] = await self.redis()
         process = self.start(
             command,
             PROXY_CORE if workers == 1 else None,
             DATA_DIR=str(folder),
             LOG_LEVEL="INFO",
             LOG_FORMAT="json",
+            **shared,
         )
         await self.listening(port, process)
         return Proxy("gateway", f"http://127.0.0.1:{port}", process.pid, BENCH_KEY)

@@ -235,6 +235,7 @@ async def test_a_closed_handle_is_no_failure_but_a_reason_for_a_fresh_connection
 async def test_a_handle_that_closes_before_its_turn_to_write_is_one_that_closed_on_the_way() -> None:
     bench = Bench()
     bench.connection.served = 1
+    bench.pool.burst.crowd = 2
     recorder = Recorder()
     call = bench.pool.send(ENDPOINT, HEAD, b"{}", recorder, CALM)
     bench.wire.aborted = True
