@@ -116,7 +116,8 @@ class Stage:
     ) -> subprocess.Popen[bytes]:
         """Start ``command`` on ``core``; what it prints goes to a file in the folder."""
         log = (self.folder / f"{len(self.processes)}.log").open("wb")
-        prefix = ["taskset", "-c", str(core)] if core is not None else []
+        # On all cores where none is named: who starts it stands on one itself.
+        prefix = ["taskset", "-c", f"0-{(os.cpu_count() or 1) - 1}" if core is None else str(core)]
         process = subprocess.Popen(
             [*prefix, *command],
             cwd=self.folder,
