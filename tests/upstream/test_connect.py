@@ -106,7 +106,7 @@ async def test_giving_up_closes_every_attempt(silent_port: int, monkeypatch: pyt
         await ask(
             first, Endpoint.of_url(server.url)
         )  # the loop opens one for itself with the first connection
-    before = descriptors()
+    before = await at_rest()
     pool = pool_with(*[("127.0.0.1", silent_port)] * 3)
     call = request(pool, endpoint(), Recorder())
     await asyncio.sleep(0.05)
@@ -145,7 +145,7 @@ async def test_a_socket_that_is_reset_while_it_is_handed_over_is_closed_exactly_
     context = await contexts.get(None)
     connector = connect.Connector(loop, Resolver(), contexts)
     async with ScriptedServer((Do.RESET,)) as server:
-        before = descriptors()
+        before = await at_rest()
         sock = socket.socket()
         sock.setblocking(False)
         await loop.sock_connect(sock, (server.host, server.port))
@@ -157,6 +157,14 @@ async def test_a_socket_that_is_reset_while_it_is_handed_over_is_closed_exactly_
         assert sock.fileno() == -1
         await asyncio.sleep(0.01)
         assert descriptors() == before
+
+
+async def at_rest() -> int:
+    """The descriptors, once what earlier tests left behind has closed."""
+    count = -1
+    while count != (count := descriptors()):
+        await asyncio.sleep(0.02)
+    return count
 
 
 def descriptors() -> int:
