@@ -12,6 +12,13 @@ class Dropped(list[str]):
         if name and name not in self:
             self.append(name)
 
+    def cut(self, asked: int, most: int | None) -> int:
+        """The output tokens ``asked`` for, or ``most`` where the model gives no more: that is noted as ``max_tokens``."""
+        if most is None or asked <= most:
+            return asked
+        self.add("max_tokens")
+        return most
+
     def add_set(self, knobs: dict[str, Json]) -> None:
         """The names of ``knobs`` that the client gave a value."""
         for name, value in knobs.items():

@@ -388,10 +388,7 @@ def _write_config(call: Call, aim: Aim, writer: ContentsWriter, raw_schemas: boo
         if (value := getattr(call.sampling, ours)) is not None:
             config[theirs] = value
     if call.max_tokens is not None:
-        config["maxOutputTokens"] = call.max_tokens
-        if aim.max_output is not None and call.max_tokens > aim.max_output:
-            config["maxOutputTokens"] = aim.max_output
-            writer.dropped.add("max_tokens")
+        config["maxOutputTokens"] = writer.dropped.cut(call.max_tokens, aim.max_output)
     if call.stop:
         config["stopSequences"] = call.stop
     if call.choices is not None:

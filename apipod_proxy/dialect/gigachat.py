@@ -79,11 +79,7 @@ def encode_request(call: Call, aim: Aim) -> Encoded:
     dropped = Dropped()
     body: Object = {"model": aim.model, "messages": _Messages(call, dropped).write(), "stream": call.stream}
     if call.max_tokens is not None:
-        limit = call.max_tokens
-        if aim.max_output is not None and limit > aim.max_output:
-            limit = aim.max_output
-            dropped.add("max_tokens")
-        body["max_tokens"] = limit
+        body["max_tokens"] = dropped.cut(call.max_tokens, aim.max_output)
     if call.sampling.temperature is not None:
         body["temperature"] = call.sampling.temperature
     if call.sampling.top_p is not None:

@@ -17,3 +17,11 @@ def test_knobs_without_a_value_are_not_named_and_private_fields_are() -> None:
     call = Call("gemini", "m", [], safety=Opaque("gemini", []), extra=[Opaque("gemini", {}, "labels")])
     dropped.add_private(call)
     assert dropped == ["seed", "metadata", "safety", "labels"]
+
+
+def test_a_limit_is_cut_to_what_the_model_gives_and_that_is_noted() -> None:
+    dropped = Dropped()
+    assert [dropped.cut(100, None), dropped.cut(100, 100), dropped.cut(99, 100)] == [100, 100, 99]
+    assert dropped == []
+    assert [dropped.cut(101, 100), dropped.cut(500, 100)] == [100, 100]
+    assert dropped == ["max_tokens"]

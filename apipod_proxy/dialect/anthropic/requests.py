@@ -205,10 +205,7 @@ def _limit(call: Call, aim: Aim, dropped: Dropped) -> int:
     """The most output tokens, which this API demands."""
     if call.max_tokens is None:
         return aim.max_output or DEFAULT_MAX_TOKENS
-    if aim.max_output is not None and call.max_tokens > aim.max_output:
-        dropped.add("max_tokens")
-        return aim.max_output
-    return call.max_tokens
+    return dropped.cut(call.max_tokens, aim.max_output)
 
 
 def _write_tools(call: Call, body: Object, dropped: Dropped) -> None:

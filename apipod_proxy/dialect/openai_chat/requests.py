@@ -300,12 +300,9 @@ def encode_request(call: Call, aim: Aim) -> Encoded:
 
 
 def _write_limits(call: Call, aim: Aim, body: Object, dropped: Dropped) -> None:
-    limit = call.max_tokens
-    if limit is not None:
-        if aim.max_output is not None and limit > aim.max_output:
-            limit = aim.max_output
-            dropped.add("max_tokens")
-        body[aim.quirks.max_tokens_field or "max_completion_tokens"] = limit
+    if call.max_tokens is not None:
+        name = aim.quirks.max_tokens_field or "max_completion_tokens"
+        body[name] = dropped.cut(call.max_tokens, aim.max_output)
     if call.stop:
         if len(call.stop) > MAX_STOPS:
             dropped.add("stop")
