@@ -15,6 +15,8 @@ import uvloop
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
+from apipod_proxy.edge.loop import settle_memory
+
 # How fast examples are drawn says nothing on a machine that is busy with other tests.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
@@ -70,6 +72,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "filterwarnings", "ignore:Inheritance class AiohttpClientSession:DeprecationWarning"
     )
+
+
+def pytest_collection_finish() -> None:
+    """As the server does when it is loaded: a look through all that was collected takes half a second of whichever test it hits."""
+    settle_memory()
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 
 import pytest
 
@@ -294,11 +293,10 @@ async def test_a_start_knows_the_file_that_was_applied(store: Store) -> None:
     assert not await is_applied(store, digest)
 
 
-async def test_a_large_file_is_applied_in_seconds(store: Store) -> None:
+async def test_a_large_file_is_applied(store: Store) -> None:
     lines = ["providers: {p: {type: openai, api_key: k}}", "models:"]
     lines += [f"  model-{n}: {{provider: p, limits: {{rpm: 60}}}}" for n in range(1000)]
     lines += ["subscriptions: {pro: {}}", "users:"]
     lines += [f"  user-{n}: {{subscription: pro, keys: [{{key: the-key-of-user-{n}}}]}}" for n in range(2000)]
-    start = time.perf_counter()
-    await apply_text(store, "\n".join(lines))
-    assert time.perf_counter() - start < 5
+    report = await apply_text(store, "\n".join(lines))
+    assert [len(report.created[kind]) for kind in ("models", "users", "keys")] == [1000, 2000, 2000]

