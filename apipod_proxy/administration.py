@@ -66,24 +66,14 @@ def admin_api(
     index: Callable[[], KeyIndex],
     read_body: Callable[[web.BaseRequest], Awaitable[bytes]],
     account_states: Callable[[], Sequence[Mapping[str, object]]],
-    revive: Callable[[str], object],
     explain: Callable[[Mapping[str, object]], Mapping[str, object]],
 ) -> AdminApi:
-    """``index`` gives the keys of now, ``revive`` ends what the gateway holds against an account, told by its id.
-
-    ``explain`` tells where a request would go.
-    """
+    """``index`` gives the keys of now, ``explain`` tells where a request would go."""
     watcher, now_ms = office.watcher, office.makers.now_ms
-    accounts = AccountService(office.store, watcher.catch_up)
 
     def identify_request(request: web.BaseRequest) -> Principal | None:
         key = credential("openai_chat", request.headers, NO_QUERY)
         return None if key is None else identify(index(), key, now_ms())
-
-    async def set_account(provider: str, account: str, active: bool) -> None:
-        identity = await accounts.set_active(provider, account, active)
-        if active:
-            revive(identity)
 
     services = AdminServices(
         secret=secret,
@@ -97,7 +87,7 @@ def admin_api(
         groupings=GROUPINGS,
         totals=office.store.total_usage,
         account_states=account_states,
-        set_account=set_account,
+        set_account=AccountService(office.store, watcher.catch_up).set_active,
         explain=explain,
     )
     return AdminApi(services)

@@ -347,7 +347,6 @@ class Server:
             index=lambda: self.gateway.serving.keys,
             read_body=self.bodies.read,
             account_states=lambda: self.upstream_health.status(now()),
-            revive=self.upstream_health.enable,
             explain=Explainer(self.gateway, DIALECTS).explain,
         )
 

@@ -3,7 +3,7 @@ SELECT id, name, type, base_url, timeouts, retries, breaker, pool, headers, opti
 FROM providers ORDER BY name;
 
 -- name: read_accounts()
-SELECT id, provider_id, name, api_key, origin, weight, limits, active
+SELECT id, provider_id, name, api_key, origin, weight, limits, active, enabled
 FROM provider_accounts ORDER BY provider_id, place, name;
 
 -- name: read_models()
@@ -86,5 +86,8 @@ DELETE FROM quota_items WHERE route_id = :route_id;
 INSERT INTO quota_items (id, route_id, place, llm_model_id, provider_id, weight, priority)
 VALUES (:id, :route_id, :place, :llm_model_id, :provider_id, :weight, :priority);
 
--- name: set_account_active(id, active)
-UPDATE provider_accounts SET active = :active WHERE id = :id RETURNING id;
+-- name: enable_account(id, version)
+UPDATE provider_accounts SET active = 1, enabled = :version WHERE id = :id RETURNING id;
+
+-- name: disable_account(id)
+UPDATE provider_accounts SET active = 0 WHERE id = :id RETURNING id;

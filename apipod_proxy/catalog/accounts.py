@@ -12,22 +12,26 @@ from apipod_proxy.errors import NoSuch
 
 @dataclass(slots=True)
 class AccountService:
-    """``changed`` is awaited after each change, so that this process sees it at once."""
+    """``changed`` is awaited after each change, so that this process sees it at once; all others see it in the catalog."""
 
     database: Database
     changed: Callable[[], Awaitable[None]] | None = None
 
-    async def set_active(self, provider: str, account: str, active: bool) -> str:
-        """Switch the account on or off, everywhere and until it is switched again or a changed file says otherwise; its id.
+    async def set_active(self, provider: str, account: str, active: bool) -> None:
+        """Switch the account on or off, everywhere and until it is switched again or a changed file says otherwise. Raises NoSuch.
 
-        Raises NoSuch.
+        One that is on and switched on again is noted as such: so every process hears of it that holds a refusal against the account.
         """
         identity = rows.id_of("account", provider, account)
         async with self.database.writing() as session:
-            await session.fetch_one("bump_version", whole=1)
-            if not await session.fetch("set_account_active", id=identity, active=int(active)):
+            row = await session.fetch_one("bump_version", whole=1)
+            assert row is not None
+            if active:
+                found = await session.fetch("enable_account", id=identity, version=row[0])
+            else:
+                found = await session.fetch("disable_account", id=identity)
+            if not found:
                 raise NoSuch("account", f"{provider}/{account}")
             await session.announce()
         if self.changed is not None:
             await self.changed()
-        return identity

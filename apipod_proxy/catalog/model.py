@@ -109,6 +109,8 @@ class Account:
     active: bool = True
     origin: str = field(repr=False, default="")
     """``${NAME}`` where the key came from the environment, else empty."""
+    enabled: int = field(default=0, compare=False)
+    """The version of the catalog with which an admin enabled it last; no matter of the file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,8 +95,10 @@ class Decoder:
         return found
 
     def account(self, row: Row, provider: str, api_key: str) -> Account:
-        identity, _, name, _, origin, weight, limits, active = row
-        return Account(identity, provider, name, api_key, weight, self.limits(limits), bool(active), origin)
+        identity, _, name, _, origin, weight, limits, active, enabled = row
+        return Account(
+            identity, provider, name, api_key, weight, self.limits(limits), bool(active), origin, enabled
+        )
 
     def provider(self, row: Row, accounts: Iterable[Account]) -> Provider:
         return Provider(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from apipod_proxy.catalog.model import Account, Breaker, Candidate, Provider
 from apipod_proxy.route.classify import Scope, Verdict
-from apipod_proxy.route.index import Pair, PairKey, label_of
+from apipod_proxy.route.index import Pair, PairKey, label_of, live_accounts
 
 # A breaker opens at this share of failures among at least so many results of the window, whatever their order.
 RATE = 0.6
@@ -119,13 +119,13 @@ class _State:
 
 
 class _Disabled:
-    """An account whose credential was refused. ``key`` is a hash of it, so that a new one ends the state."""
+    """An account whose credential was refused. ``terms`` are what it was refused on: others end the state."""
 
-    __slots__ = ("account", "key", "probe_at", "reason", "since")
+    __slots__ = ("account", "probe_at", "reason", "since", "terms")
 
     def __init__(self, account: Account, reason: str, now: float) -> None:
         self.account = account
-        self.key = hash(account.api_key)
+        self.terms = _terms(account)
         self.reason = reason
         self.since = now
         self.probe_at = now + DISABLED_PROBE
@@ -289,18 +289,20 @@ class Health:
         self._changed("parked", candidate, f"{scope.value} for {seconds:.0f} s ({reason})")
 
     def enable(self, account_id: str) -> bool:
-        """Ends the disabled state of an account (a probe succeeded, or an admin says so); whether it was in it."""
+        """Ends the disabled state of an account that has served; whether it was in it."""
         return self._disabled.pop(account_id, None) is not None
 
     def follow(self, providers: Iterable[Provider]) -> None:
-        """A new catalog: an account that is no longer active in it is forgotten here, and is as new when it comes back.
+        """A new catalog: what was refused is forgotten of accounts that are not active in it, have a new key, or were enabled by an admin.
 
-        So an admin who switches an account off and on ends its disabled state in every process.
+        So an admin's word ends the disabled state in every process.
         """
         if self._disabled:
-            active = {account.id for provider in providers for account in provider.accounts if account.active}
-            for gone in [key for key, entry in self._disabled.items() if _from_catalog(entry) - active]:
-                del self._disabled[gone]
+            current = {
+                account.id: _terms(account) for provider in providers for account in live_accounts(provider)
+            }
+            for key in [key for key, entry in self._disabled.items() if current.get(key) != entry.terms]:
+                del self._disabled[key]
 
     # What people look at
 
@@ -395,7 +397,7 @@ class Health:
         entry = self._disabled.get(account.id)
         if entry is None:
             return True
-        if entry.key != hash(account.api_key):
+        if entry.terms != _terms(account):
             del self._disabled[account.id]
             return True
         return False
@@ -482,9 +484,9 @@ def _name(account: Account) -> str:
     return f"{account.provider}/{account.name}"
 
 
-def _from_catalog(entry: _Disabled) -> set[str]:
-    """The account of ``entry``; nothing where it was made up for a provider that has none."""
-    return {entry.account.id} if entry.account.api_key else set()
+def _terms(account: Account) -> tuple[int, int]:
+    """A hash of the key, which is kept nowhere, and when an admin enabled the account last."""
+    return hash(account.api_key), account.enabled
 
 
 def _quiet(what: str, candidate: Candidate, detail: str) -> None:

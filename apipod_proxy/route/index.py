@@ -135,7 +135,7 @@ class RouteIndex:
         self.version = snapshot.version
         self._snapshot = snapshot
         self._tables = {name: _Table(sub) for name, sub in snapshot.subscriptions.items() if sub.active}
-        self._accounts = {name: _live_accounts(provider) for name, provider in snapshot.providers.items()}
+        self._accounts = {name: live_accounts(provider) for name, provider in snapshot.providers.items()}
         self._seats: dict[str, _Seats] = {}
         self._narrowed: dict[tuple[Plan, frozenset[str] | None, str | None], Plan] = {}
         self._upstream: dict[tuple[str, str], list[Model]] = {}
@@ -306,7 +306,8 @@ def seed_of(account_id: str) -> int:
     return int.from_bytes(blake2b(account_id.encode(), digest_size=8).digest(), "little")
 
 
-def _live_accounts(provider: Provider) -> tuple[Account, ...]:
+def live_accounts(provider: Provider) -> tuple[Account, ...]:
+    """Those that may be asked."""
     # A provider on one's own machine needs no key, and so may come without an account.
     if not provider.accounts:
         return (Account(provider.id, provider.name, "default"),)

@@ -32,13 +32,12 @@ Client = TestClient[web.Request, web.Application]
 
 @dataclass
 class Fixture:
-    """A served admin API; ``states`` is what it is told of accounts, ``revived`` the accounts it revived."""
+    """A served admin API; ``states`` is what it is told of accounts."""
 
     store: Store
     watcher: CatalogWatcher
     client: Client
     states: list[Mapping[str, object]] = field(default_factory=list)
-    revived: list[str] = field(default_factory=list)
 
     async def ask(
         self,
@@ -64,10 +63,9 @@ async def start(store: Store, secret: str | None = SECRET) -> Fixture:
     watcher = CatalogWatcher(store, make_vault())
     await watcher.start()
     states: list[Mapping[str, object]] = []
-    revived: list[str] = []
-    client = TestClient(TestServer(_application(store, watcher, secret, lambda: states, revived.append)))
+    client = TestClient(TestServer(_application(store, watcher, secret, lambda: states)))
     await client.start_server()
-    return Fixture(store, watcher, client, states, revived)
+    return Fixture(store, watcher, client, states)
 
 
 def _application(
@@ -75,7 +73,6 @@ def _application(
     watcher: CatalogWatcher,
     secret: str | None,
     states: Callable[[], Sequence[Mapping[str, object]]],
-    revive: Callable[[str], object],
 ) -> web.Application:
     makers = Makers(lambda: new_key(os.urandom), lambda: os.urandom(8).hex(), lambda: NOW)
     api = admin_api(
@@ -84,7 +81,6 @@ def _application(
         index=lambda: KeyIndex(watcher.snapshot),
         read_body=BodyReader(1).read,
         account_states=states,
-        revive=revive,
         explain=lambda asked: {"asked": asked},
     )
     renderer = Renderer({name: dialect.encode_error for name, dialect in DIALECTS.items()})

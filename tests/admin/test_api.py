@@ -241,7 +241,8 @@ async def test_accounts_are_listed_with_their_states_and_switched(admin: Fixture
     await admin.ask("POST", "/admin/accounts/pool/a/disable")
     await admin.ask("POST", "/admin/accounts/pool/b/enable")
     assert [account.active for account in admin.watcher.snapshot.providers["pool"].accounts] == [False, True]
-    assert admin.revived == [listed[2]["id"]]
+    b = admin.watcher.snapshot.providers["pool"].accounts[1]
+    assert b.enabled == admin.watcher.snapshot.version
     error = await admin.ask("POST", "/admin/accounts/pool/c/enable", 404)
     assert error["error"]["message"] == "There is no account 'pool/c'."
 

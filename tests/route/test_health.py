@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from apipod_proxy.catalog.model import Breaker, Candidate, Snapshot
@@ -7,7 +9,7 @@ from apipod_proxy.errors import Kind, UpstreamStatus
 from apipod_proxy.route import health as health_module
 from apipod_proxy.route.classify import Action, Scope, Verdict, classify
 from apipod_proxy.route.health import Health
-from apipod_proxy.route.index import Pair, RouteIndex
+from apipod_proxy.route.index import Pair, RouteIndex, live_accounts
 from tests.route.build import account, model, provider, route, snapshot, star, target
 
 NOW = 1000.0
@@ -271,9 +273,37 @@ def test_a_success_enables_the_account() -> None:
 def test_an_admin_enables_the_account() -> None:
     health = Health()
     health.failed(CANDIDATE, REFUSED, NOW)
-    assert health.enable(CANDIDATE.account.id)
-    assert not health.enable(CANDIDATE.account.id)
+    health.follow([provider("p", CANDIDATE.account)])
+    assert not health.admits(PAIR, NOW)
+    health.follow([provider("p", replace(CANDIDATE.account, enabled=7))])
+    assert health.degraded(NOW) == []
     assert health.admits(PAIR, NOW)
+
+
+def test_a_refusal_from_before_an_admin_enabled_the_account_counts_no_more() -> None:
+    health = Health()
+    enabled = replace(CANDIDATE.account, enabled=7)
+    health.follow([provider("p", enabled)])
+    health.failed(CANDIDATE, REFUSED, NOW)
+    assert health.admits(PAIR._replace(candidate=replace(CANDIDATE, account=enabled)), NOW)
+
+
+def test_a_new_catalog_ends_what_was_held_against_an_old_key() -> None:
+    health = Health()
+    health.failed(CANDIDATE, REFUSED, NOW)
+    health.follow([provider("p", replace(CANDIDATE.account, api_key="new"))])
+    assert health.degraded(NOW) == []
+
+
+def test_a_provider_without_accounts_stays_refused_until_it_has_one() -> None:
+    health = Health()
+    alone = replace(provider("q"), accounts=())
+    (made_up,) = live_accounts(alone)
+    health.failed(replace(CANDIDATE, account=made_up), REFUSED, NOW)
+    health.follow([alone])
+    assert health.degraded(NOW) == ["q/default is disabled: status 401"]
+    health.follow([provider("q", CANDIDATE.account)])
+    assert health.degraded(NOW) == []
 
 
 def test_a_refused_credential_is_due_for_a_trial_once_in_a_while() -> None:

@@ -96,6 +96,7 @@ def test_processes_that_start_at_once_end_with_one_schema(empty_database: Databa
         "0001_initial",
         "0002_usage_totals",
         "0003_stored_responses",
+        "0004_enabled_accounts",
     ]
 
 
