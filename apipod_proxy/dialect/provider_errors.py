@@ -71,9 +71,14 @@ _QUOTA = re.compile(
     r"|billing_hard_limit|out of credits|requires more credits|spending limit|payment required",
     re.IGNORECASE,
 )
-_BAD_KEY = re.compile(
-    r"API_KEY_INVALID|(?:incorrect|invalid|no valid|missing) api[ _-]?key|api key not valid", re.IGNORECASE
+_QUOTA_START = re.compile(
+    rf"(?:\w+: )?(?:your? |this \w+ )?(?:have |has )?(?:{_QUOTA.pattern})", re.IGNORECASE
 )
+_BAD_KEY = re.compile(
+    r"(?:\w+: )?(?:API_KEY_INVALID|(?:incorrect|invalid|no valid|missing) api[ _-]?key|api key not valid)",
+    re.IGNORECASE,
+)
+"""How the message of a refused key begins; further on it may hold the client's own words."""
 _NO_MODEL = re.compile(r"model|deployment", re.IGNORECASE)
 _WAIT = re.compile(
     r"(?:try again|retry) (?:in|after) (?:(\d+)m)?(\d+(?:\.\d+)?) ?(ms|s\b|sec|seconds?\b)", re.IGNORECASE
@@ -156,11 +161,10 @@ def parsed(body: bytes) -> Json:
 
 def kind_of(status: int | None, said: Said) -> Kind:
     """What went wrong; the words of the body tell more than the status."""
-    text = f"{said.message or ''} {said.code or ''} {said.word or ''}"
-    if _QUOTA.search(text) and said.word != "resource_exhausted":
+    if _is_quota(status, said) and said.word != "resource_exhausted":
         # Google says "quota" of its rates per minute too.
         return Kind.QUOTA
-    if status in (None, 400, 401, 403) and _BAD_KEY.search(text):
+    if status in (None, 400, 401, 403) and _BAD_KEY.match(said.message or ""):
         return Kind.AUTHENTICATION
     for word in ((said.word or ""), (said.code or "").lower()):
         if word in BY_WORD and (status is None or status in (400, 500, 502) or BY_WORD[word][1] == status):
@@ -168,6 +172,13 @@ def kind_of(status: int | None, said: Said) -> Kind:
     if status is None:
         return Kind.UPSTREAM
     return BY_STATUS.get(status, Kind.UPSTREAM if status >= 500 else Kind.INVALID_REQUEST)
+
+
+def _is_quota(status: int | None, said: Said) -> bool:
+    """A message about a request may repeat the client's own words, so that there only its beginning counts."""
+    message = said.message or ""
+    found = _QUOTA_START.match(message) if status in (400, 404, 413, 422) else _QUOTA.search(message)
+    return found is not None or _QUOTA.search(f"{said.code or ''} {said.word or ''}") is not None
 
 
 def read(value: Json) -> Said:

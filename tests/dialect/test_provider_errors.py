@@ -156,3 +156,21 @@ def test_an_error_in_a_stream_has_the_status_that_http_would_have_said() -> None
     failure = failure_of({"error": {"message": "m", "code": "server_error"}})
     assert (failure.status, failure.kind) == (500, Kind.UPSTREAM)
     assert failure_of(None).message == "The provider reported an error."
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "kind"),
+    [
+        (400, "Your credit balance is too low to access the API.", Kind.QUOTA),
+        (400, "Billing_hard_limit has been reached", Kind.QUOTA),
+        (403, "This account has insufficient credits", Kind.QUOTA),
+        (400, "Invalid value: 'out of credits'.", Kind.INVALID_REQUEST),
+        (400, "API key not valid. Please pass a valid API key.", Kind.AUTHENTICATION),
+        (403, "Error: Invalid API key", Kind.AUTHENTICATION),
+        (403, "You may not read the file invalid-api-key", Kind.PERMISSION),
+        (400, "Invalid value: 'missing api key'.", Kind.INVALID_REQUEST),
+    ],
+)
+def test_what_a_client_wrote_says_nothing_of_the_account(status: int, said: str, kind: Kind) -> None:
+    body = json.dumps({"error": {"message": said, "type": "x"}}).encode()
+    assert decode_error(status, {}, body).kind is kind

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from apipod_proxy.upstream.provider import TRACE_HEADERS, Auth, ProviderType, Surface
+
+_REASON = re.compile(rb'"reason"\s*:\s*"API_KEY_')
+"""A member, not words of a message: these may be the client's, whose quotes would be escaped."""
 
 
 def is_auth_failure(status: int, body: bytes) -> bool:
-    """A bad key is a 400 with the reason API_KEY_INVALID, or a 403 that names the key."""
-    return (status == 400 and b"API_KEY_INVALID" in body) or (status == 403 and b"API_KEY" in body)
+    """A bad key is a 400 with the reason API_KEY_INVALID; one that is restricted is a 403 with another reason of that kind."""
+    return status in (400, 403) and _REASON.search(body) is not None
 
 
 TYPE = ProviderType(

@@ -17,7 +17,11 @@ TYPE = ProviderType(
             ),
         ),
         "anthropic": Surface("/v1/messages"),
-        "openai_responses": Surface("/v1/responses", quirks=Quirks(keeps_responses=False)),
+        "openai_responses": Surface(
+            "/v1/responses",
+            # It keeps nothing, and to be asked to is a 400.
+            quirks=Quirks(keeps_responses=False, drop=frozenset({"store"})),
+        ),
         "embeddings": Surface("/v1/embeddings"),
         "completions": Surface("/v1/completions"),
         "models": Surface("/v1/models"),

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 from apipod_proxy.dialect import Quirks
 from apipod_proxy.upstream.provider import TRACE_HEADERS, ProviderType, Surface
 
+_REFUSED = re.compile(
+    rb'"error"\s*:\s*"(?:(?:incorrect|invalid) api key|api key (?:is|has been) [^"]{0,40}'
+    rb"(?:blocked|disabled|revoked|expired))",
+    re.IGNORECASE,
+)
+"""How the text of a refused key begins. A 403 for what a client said names the key too: "Content violates usage guidelines. …, API key ID: …"."""
+
 
 def is_auth_failure(status: int, body: bytes) -> bool:
-    """A bad key is a 400 there."""
-    return status in (400, 403) and b"API key" in body
+    """A bad key is a 400 there, a blocked one a 403."""
+    return status in (400, 403) and _REFUSED.search(body) is not None
 
 
 TYPE = ProviderType(
