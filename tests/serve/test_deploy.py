@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 from configparser import RawConfigParser
@@ -9,11 +10,13 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
+import aiohttp
 import yaml
 
 from apipod_proxy.cli import normal, parser
 from apipod_proxy.edge.server import DEFAULT_BOUNDS
 from apipod_proxy.settings import BY_NAME, Settings
+from tests.serve.conftest import KEY, Launch, chat, until
 
 DEPLOY = Path(__file__).parents[2] / "scripts" / "deploy"
 ROOT = DEPLOY.parents[1]
@@ -27,9 +30,14 @@ def unit() -> dict[str, str]:
     return dict(found["Service"])
 
 
-def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
+def nginx_binary() -> str:
     binary = which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     assert binary is not None, "nginx is needed for this test: apt-get install nginx-light"
+    return binary
+
+
+def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
+    binary = nginx_binary()
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x"]
     subprocess.run([*make, "-keyout", key, "-out", certificate], check=True, capture_output=True)
@@ -47,6 +55,44 @@ def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
     )
     assert "syntax is ok" in checked.stderr, checked.stderr
     assert "warn" not in checked.stderr
+
+
+async def test_behind_this_nginx_streams_flow_metrics_are_hidden_and_websockets_are_refused_at_once(
+    launch: Launch, tmp_path: Path
+) -> None:
+    gateway = await launch()
+    text = (DEPLOY / "nginx.conf").read_text().partition("\nserver {\n    listen 80;")[0]
+    text = text.replace("127.0.0.1:8081", gateway.base.removeprefix("http://"))
+    text = re.sub(r"listen .*|ssl_.*", "", text).replace(
+        "server_name", f"listen unix:{tmp_path}/front; server_name"
+    )
+    folders = " ".join(
+        f"{name}_temp_path {tmp_path}/{name};" for name in ("fastcgi", "uwsgi", "scgi", "proxy")
+    )
+    (tmp_path / "nginx.conf").write_text(
+        f"daemon off; pid {tmp_path}/pid; error_log {tmp_path}/log; events {{}} http {{ access_log off;"
+        f" client_body_temp_path {tmp_path}/body; {folders}\n{text}\n}}"
+    )
+    nginx = await asyncio.create_subprocess_exec(
+        nginx_binary(), "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")
+    )
+    try:
+        await until((tmp_path / "front").exists)
+        connector = aiohttp.UnixConnector(str(tmp_path / "front"))
+        headers = {"authorization": f"Bearer {KEY}"}
+        async with aiohttp.ClientSession("http://front", connector=connector, headers=headers) as client:
+            for _ in range(2):
+                body = chat("sim-4-5", stream=True)
+                async with client.post("/v1/chat/completions", json=body) as answer:
+                    assert (await answer.text()).rstrip().endswith("data: [DONE]")
+            async with client.get("/metrics") as answer:
+                assert (answer.status, answer.headers["server"][:5]) == (404, "nginx")
+            upgrade = {"connection": "Upgrade", "upgrade": "websocket"}
+            async with client.get("/v1/responses", headers=upgrade) as answer:
+                assert answer.status == 426
+    finally:
+        nginx.terminate()
+        await nginx.wait()
 
 
 def test_proxies_in_front_hold_nothing_back_and_let_go_of_idle_connections_first() -> None:
@@ -70,6 +116,8 @@ def test_the_unit_starts_what_there_is_and_waits_longer_than_the_grace() -> None
     assert int(service["LimitNOFILE"]) >= 20_000
     assert service["NoNewPrivileges"] == service["DynamicUser"] == "yes"
     assert service["ProtectSystem"] == "strict"
+    # systemd gives this folder to root whoever the service's user is.
+    assert int(service["ConfigurationDirectoryMode"], 8) & 0o005 == 0o005
 
 
 def test_compose_names_settings_that_exist() -> None:
@@ -80,6 +128,7 @@ def test_compose_names_settings_that_exist() -> None:
     assert parser().parse_args(command).workers == 2
     assert int(gateway["stop_grace_period"].removesuffix("s")) > Settings().shutdown_grace_seconds
     assert {"postgres", "redis"} == set(gateway["depends_on"])
+    assert gateway["volumes"][0]["bind"] == {"create_host_path": False}
 
 
 def test_the_image_holds_what_the_build_needs_and_nothing_else() -> None:
