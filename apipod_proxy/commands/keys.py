@@ -12,13 +12,29 @@ from datetime import UTC, datetime
 from apipod_proxy.catalog.keys import DEFAULT_SUBSCRIPTION, CreatedKey, KeyService
 from apipod_proxy.catalog.model import ApiKey
 from apipod_proxy.commands.common import facts, loaded, table
+from apipod_proxy.errors import BadRequest, NoSuch
 from apipod_proxy.mistakes import OperatorMistake
 from apipod_proxy.preparation import makers
 from apipod_proxy.settings import Loaded
+from apipod_proxy.store import Store
+
+GIVEN_AS = {"$.name": "NAME", "$.subscription": "--subscription", "$.expires_in": "--expires-in"}
+"""What a field of a request is called on the command line."""
+
+REMEDIES = {
+    "key": "`apipod-proxy keys list` shows those that there are.",
+    "user": "Users come from the catalog file; without --user, one of the key's own name is made.",
+}
 
 
 def run(arguments: Namespace, environ: Mapping[str, str]) -> int:
-    return asyncio.run(_run(arguments, loaded(arguments, environ)))
+    try:
+        return asyncio.run(_run(arguments, loaded(arguments, environ)))
+    except NoSuch as error:
+        raise OperatorMistake(f"{error} {REMEDIES[error.what]}") from error
+    except BadRequest as error:
+        where = GIVEN_AS.get(error.path or "")
+        raise OperatorMistake(f"{where}: {error.problem}" if where else error.problem) from error
 
 
 async def _run(arguments: Namespace, given: Loaded) -> int:
@@ -29,8 +45,15 @@ async def _run(arguments: Namespace, given: Loaded) -> int:
                 raise OperatorMistake(
                     "only one of --user and --subscription: a user who exists keeps the own subscription"
                 )
-            subscription = arguments.subscription or DEFAULT_SUBSCRIPTION
+            subscription = DEFAULT_SUBSCRIPTION if arguments.subscription is None else arguments.subscription
+            new = arguments.user is None and not await _is_there(store, subscription)
             _show_once(await keys.create(arguments.name, subscription, arguments.expires_in, arguments.user))
+            if new:
+                # A slip of the pen would otherwise open everything, unseen.
+                print(
+                    f"The subscription '{subscription}' is new: every model by its own name, and no limits.",
+                    file=sys.stderr,
+                )
         elif arguments.action == "rotate":
             _show_once(await keys.rotate(arguments.key))
         elif arguments.action == "revoke":
@@ -40,6 +63,11 @@ async def _run(arguments: Namespace, given: Loaded) -> int:
             found = await keys.list()
             _show([key for key in found if arguments.user in (None, key.user)])
     return 0
+
+
+async def _is_there(store: Store, subscription: str) -> bool:
+    async with store.reading() as session:
+        return await session.fetch_one("find_subscription", name=subscription) is not None
 
 
 def _show_once(made: CreatedKey) -> None:

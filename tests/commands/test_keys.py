@@ -45,18 +45,26 @@ def test_keys_of_one_user(run: Run) -> None:
     assert len(run("keys", "list", "--user", "a").out.splitlines()) == 3
 
 
-def test_what_cannot_be_is_one_line(run: Run) -> None:
-    for argv in (
-        ("revoke", "nobody"),
-        ("rotate", "nobody"),
-        ("create", "x", "--user", "nobody"),
-        ("create", "x", "--expires-in", "soon"),
-        ("create", "x", "--user", "a", "--subscription", "b"),
+def test_what_cannot_be_is_one_line_that_names_the_way_out(run: Run) -> None:
+    for argv, way_out in (
+        (("revoke", "nobody"), "There is no key 'nobody'. `apipod-proxy keys list` shows"),
+        (("rotate", "nobody"), "There is no key 'nobody'. `apipod-proxy keys list` shows"),
+        (("create", "x", "--user", "nobody"), "There is no user 'nobody'. Users come from the catalog file"),
+        (("create", "x", "--expires-in", "soon"), "--expires-in: found 'soon'; allowed: whole seconds"),
+        (("create", ""), "NAME: allowed: 1 to 200 printable characters"),
+        (("create", "x", "--subscription", ""), "--subscription: allowed: 1 to 200 printable characters"),
+        (("create", "x", "--user", "a", "--subscription", "b"), "only one of --user and --subscription"),
     ):
         ran = run("keys", *argv)
         assert ran.code == 1, argv
         assert len(ran.err.splitlines()) == 1
-        assert ran.err.startswith("apipod-proxy: ")
+        assert ran.err.startswith(f"apipod-proxy: {way_out}")
+
+
+def test_a_subscription_that_a_key_makes_is_said_to_be_new(run: Run) -> None:
+    warning = "The subscription 'por' is new: every model by its own name, and no limits.\n"
+    assert run("keys", "create", "laptop", "--subscription", "por").err.endswith(warning)
+    assert "is new" not in run("keys", "create", "phone", "--subscription", "por").err
 
 
 def test_the_state_of_a_key() -> None:
