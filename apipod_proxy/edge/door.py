@@ -14,16 +14,13 @@ from typing import Protocol, cast
 
 from apipod_proxy.burst import Burst
 from apipod_proxy.edge.answer import Answer
+from apipod_proxy.edge.goodbye import Goodbye
 from apipod_proxy.edge.head import LENGTH_DIGITS, Head, read_head
 from apipod_proxy.edge.incoming import Incoming, Request
 
 log = logging.getLogger("apipod_proxy.edge")
 
 HotHandle = Callable[[Request], Awaitable[Answer]]
-
-DISCARD_SECONDS = 1.0
-DISCARD_BYTES = 128 * 1024
-"""What a refused client may still have on its way: closing on unread bytes resets the connection, and its answer would be lost with it."""
 
 
 class House(Protocol):
@@ -61,8 +58,8 @@ class Door(asyncio.Protocol):
     """``transport`` is None once the connection is gone; ``writing_paused`` while its buffer is full."""
 
     __slots__ = (
-        "_budget",
         "_drained",
+        "_goodbye",
         "_handler",
         "_head",
         "_held",
@@ -87,8 +84,7 @@ class Door(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._held = b""
         """What came behind the request that is being answered."""
-        self._budget: int | None = None
-        """Bytes that are still discarded after the good-bye, None before it."""
+        self._goodbye: Goodbye | None = None
         self._drained: asyncio.Future[None] | None = None
         self._remote: str | None = None
 
@@ -160,10 +156,8 @@ class Door(asyncio.Protocol):
 
     def _look(self, data: bytes) -> None:
         """A new head, or something else altogether."""
-        if self._budget is not None:
-            self._budget -= len(data)
-            if self._budget < 0 and self.transport is not None:
-                self.transport.abort()
+        if self._goodbye is not None:
+            self._goodbye.discard(data)
             return
         found = read_head(data)
         if found is not None:
@@ -239,7 +233,9 @@ class Door(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         if request.whole is None:
-            self._say_goodbye(transport)
+            self._house.burst.flush()
+            self._head = None
+            self._goodbye = Goodbye(transport, self._loop.call_later, self.close)
         elif not answer.reusable or self._house.closing:
             self.close()
         else:
@@ -253,17 +249,6 @@ class Door(asyncio.Protocol):
         """Send a whole answer."""
         if self.transport is not None:
             self._house.burst.write(self.transport, data)
-
-    def _say_goodbye(self, transport: asyncio.Transport) -> None:
-        """End the connection although more is on its way: say so, and discard a bounded rest so that the answer is not lost."""
-        self._house.burst.flush()
-        self._budget = DISCARD_BYTES
-        self._head = None
-        self._loop.call_later(DISCARD_SECONDS, self.close)
-        try:
-            transport.write_eof()
-        except (OSError, RuntimeError):
-            transport.abort()  # the client left between the two lines
 
     def head_is_late(self) -> None:
         """Nothing of a first request has come."""

@@ -30,7 +30,7 @@ NO_QUERY: Mapping[str, str] = MappingProxyType({})
 
 
 class Head:
-    """One head. ``headers`` has lower-case names, none of which stands twice; ``raw_headers`` are as they were sent.
+    """One head. ``headers`` has lower-case names, none of which stands twice.
 
     ``before`` and ``after`` are its bytes around the digits of its length: a later request whose head begins and ends with them has this head.
     """
@@ -42,7 +42,6 @@ class Head:
         "keep_alive",
         "path",
         "query",
-        "raw_headers",
         "raw_path",
         "told",
     )
@@ -54,7 +53,6 @@ class Head:
         self.query: Mapping[str, str] = (
             dict(reversed(parse_qsl(query, keep_blank_values=True))) if query else NO_QUERY
         )
-        self.raw_headers = fields
         self.headers = {name.decode().lower(): value.decode() for name, value in fields}
         self.keep_alive = self.headers.get("connection", "").lower() != "close"
         self.before = before

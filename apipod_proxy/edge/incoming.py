@@ -52,10 +52,6 @@ class Incoming:
         return self.head.query
 
     @property
-    def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        return self.head.raw_headers
-
-    @property
     def remote(self) -> str | None:
         return self.protocol.remote
 

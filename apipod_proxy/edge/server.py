@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar, cast
 
 from aiohttp import web
@@ -21,7 +20,8 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestPayloadError
 
 from apipod_proxy.burst import Burst
-from apipod_proxy.edge.door import DISCARD_BYTES, DISCARD_SECONDS, Door, HotHandle
+from apipod_proxy.edge.door import Door, HotHandle
+from apipod_proxy.edge.goodbye import Goodbye
 from apipod_proxy.errors import BadRequest, HeadersTooLarge, InternalError, ProxyError, RequestTimeout
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -53,7 +53,7 @@ DEFAULT_BOUNDS = HttpBounds()
 class Connection(web.RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_awaited", "_broken", "_budget", "_front", "_head_bytes", "_open", "_payload")
+    __slots__ = ("_awaited", "_broken", "_front", "_goodbye", "_head_bytes", "_open", "_payload")
 
     def __init__(self, front: Front, **options: Any) -> None:
         super().__init__(front, **options)
@@ -64,8 +64,7 @@ class Connection(web.RequestHandler):
         self._payload: StreamReader = EMPTY_PAYLOAD
         # What was sent is no HTTP; whatever follows it cannot be made sense of.
         self._broken = False
-        # Bytes that are still discarded after the good-bye, None before it.
-        self._budget: int | None = None
+        self._goodbye: Goodbye | None = None
         self._awaited: asyncio.Future[None] | None = None
 
     @property
@@ -86,10 +85,8 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._budget is not None:
-            self._budget -= len(data)
-            if self._budget < 0 and self.transport is not None:
-                self.transport.abort()
+        if self._goodbye is not None:
+            self._goodbye.discard(data)
             return
         before = self._request_count
         super().data_received(data)
@@ -168,16 +165,11 @@ class Connection(web.RequestHandler):
         return result
 
     def _say_goodbye(self) -> None:
-        """End the connection although more is on its way: say so, and discard a bounded rest so that the answer is not lost."""
+        """End the connection although more is on its way; it counts as open until its client has left."""
         transport = self.transport
-        if transport is None or transport.is_closing():
-            return
-        self._budget = DISCARD_BYTES
-        self._awaited = self._loop.create_future()
-        self._loop.call_later(DISCARD_SECONDS, self.force_close)
-        with suppress(OSError, RuntimeError):  # the client may have left between the two lines
-            transport.write_eof()
-            transport.resume_reading()
+        if transport is not None and not transport.is_closing():
+            self._awaited = self._loop.create_future()
+            self._goodbye = Goodbye(transport, self._loop.call_later, self.force_close)
 
 
 Hot = Callable[[str], HotHandle | None]
