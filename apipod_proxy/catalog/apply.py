@@ -135,6 +135,8 @@ class _Plan:
     """``put`` and ``gone`` per kind; accounts come with their provider's name and place, routes with their subscription's name."""
 
     document: Document
+    stale: frozenset[str]
+    """Ids of accounts whose key is to be stored anew, whatever else is the same."""
     report: Report = field(default_factory=Report)
     mistakes: list[str] = field(default_factory=list)
     providers: list[Provider] = field(default_factory=list)
@@ -158,7 +160,7 @@ class _Plan:
 
 async def _plan(session: Session, vault: Vault, document: Document) -> _Plan:
     have = (await load(session, vault, strict=False)).snapshot
-    plan = _Plan(document)
+    plan = _Plan(document, stale=await _stale(session, vault, have))
     _plan_keys(plan, have)
     _plan_users(plan, have)
     _plan_subscriptions(plan, have)
@@ -170,6 +172,24 @@ async def _plan(session: Session, vault: Vault, document: Document) -> _Plan:
     if plan.mistakes:
         raise CatalogMistakes([f"{document.name}: {line}" for line in plan.mistakes])
     return plan
+
+
+async def _stale(session: Session, vault: Vault, have: Snapshot) -> frozenset[str]:
+    """Accounts whose key has become another in the environment, or whose stored key was encrypted with an older ENCRYPTION_KEY.
+
+    This process reads the key where it comes from; those that cannot have only what is stored.
+    """
+    keys = {
+        account.id: account.api_key
+        for provider in have.providers.values()
+        if provider.source is Source.FILE
+        for account in provider.accounts
+        if account.origin
+    }
+    stored = ((row[0], row[3]) for row in await session.fetch("read_accounts"))
+    return frozenset(
+        account for account, sealed in stored if account in keys and not vault.holds(sealed, keys[account])
+    )
 
 
 def _may_touch(plan: _Plan, path: str, what: str, want: _Sourced, have: _Sourced, *, same: bool) -> bool:
@@ -254,7 +274,7 @@ def _plan_accounts(plan: _Plan, want: tuple[Account, ...], have: tuple[Account, 
         name = f"{account.provider}/{account.name}"
         if there is None:
             plan.note(plan.report.created, "accounts", name)
-        elif replace(account, id=there.id) == there and place == old_place:
+        elif replace(account, id=there.id) == there and place == old_place and there.id not in plan.stale:
             plan.same("accounts")
             continue
         else:

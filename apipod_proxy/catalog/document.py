@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from apipod_proxy.catalog.fields import ONE_LINE, Mistakes, Table, did_you_mean, is_one_line
+from apipod_proxy.catalog.fields import LATIN, ONE_LINE, Mistakes, Table, did_you_mean
 from apipod_proxy.catalog.model import (
     CAPABILITIES,
     Account,
@@ -33,6 +33,7 @@ from apipod_proxy.catalog.model import (
     no_limits,
 )
 from apipod_proxy.catalog.references import Unset, sole_name
+from apipod_proxy.catalog.texts import fits_a_header, is_one_line
 from apipod_proxy.catalog.vault import MARK, NotOurs, Vault
 from apipod_proxy.catalog.yaml_file import YamlMistake, parse_yaml
 
@@ -71,6 +72,8 @@ DEFAULT_ACCOUNT = "default"
 """The name of the one account of a provider that has an ``api_key`` in place of ``accounts``."""
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PLACE = re.compile(r"\{(\w+)\}")
+"""What an option of the provider stands in for in a URL."""
 _METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "instance-data"})
 _NUMERAL = re.compile(r"0[xX][0-9a-fA-F]{1,16}|0[0-7]{0,22}|[1-9][0-9]{0,19}")
 _FRAMING = frozenset(
@@ -157,6 +160,7 @@ class _Reader:
         base_url = self._base_url(table)
         if default_url == "" and not base_url and "base_url" not in table:
             table.mistake("base_url", f"found nothing; allowed: a URL (the type {kind} has none of its own)")
+        options = self._options(table, base_url or default_url or "")
         timeouts = table.table("timeouts", Timeouts._fields)
         retries = table.table("retries", Retries._fields)
         breaker = table.table("breaker", Breaker._fields)
@@ -188,7 +192,7 @@ class _Reader:
                 pool.number("keepalive", PoolSize().keepalive, high=86400),
             ),
             headers=self._headers(table),
-            options=table.strings("options"),
+            options=options,
             limits=table.limits(),
             active=table.boolean("active", True),
             source=table.choice("source", Source.FILE),
@@ -208,11 +212,11 @@ class _Reader:
                 parts = urlsplit(url)
                 good = (
                     parts.scheme in ("http", "https")
-                    and parts.hostname
+                    and _is_host(parts.hostname or "")
                     and not parts.query
                     and not parts.fragment
+                    and parts.port != 0
                 )
-                _ = parts.port
             except ValueError:
                 good = False
             if good and is_trap(parts.hostname or ""):
@@ -222,9 +226,20 @@ class _Reader:
                 )
             elif not good or " " in url:
                 table.mistake("base_url", f"found {url!r}; allowed: http(s)://host[:port][/path]")
+            elif not url.isascii():
+                table.mistake(
+                    "base_url", f"found {url!r}; allowed: ASCII (a host as xn--…, a path percent-encoded)"
+                )
             elif parts.username or parts.password:
                 table.mistake("base_url", "found a URL with a user or password; allowed: the key as api_key")
         return url
+
+    def _options(self, table: Table, base_url: str) -> dict[str, str]:
+        options = table.strings("options")
+        for name in _PLACE.findall(base_url):
+            if not options.get(name) and name != "model":
+                table.mistake("options", f"found no '{name}'; allowed: one, for the URL {base_url}")
+        return options
 
     def _headers(self, table: Table) -> dict[str, str]:
         headers = table.strings("headers")
@@ -233,6 +248,8 @@ class _Reader:
                 table.mistake(
                     "headers", f"found {name!r}; allowed: names of headers, but {', '.join(sorted(_FRAMING))}"
                 )
+            elif not fits_a_header(headers[name]):
+                table.mistake("headers", f"the value of {name} holds something else; allowed: {LATIN}")
         return headers
 
     def _accounts(self, provider: str, table: Table) -> tuple[Account, ...]:
@@ -270,8 +287,9 @@ class _Reader:
         if name is not None:
             # Read anew at each start. What is more than a name (a default, a text around it) may be a secret itself, and is not kept.
             value = self._vault.environment.get(name, "").strip()
-            if value and not is_one_line(value):
-                table.mistake("api_key", f"${{{name}}} holds something else; allowed: {ONE_LINE}")
+            if value and not fits_a_header(value):
+                allowed = LATIN if is_one_line(value) else ONE_LINE
+                table.mistake("api_key", f"${{{name}}} holds something else; allowed: {allowed}")
                 return "", ""
             if value:
                 return value, f"${{{name}}}"
@@ -285,6 +303,8 @@ class _Reader:
                 return self._vault.decrypt(text), ""
             except NotOurs as exc:
                 table.mistake("api_key", f"found an encrypted key, but {exc}; allowed: the key, or ${{NAME}}")
+        elif not fits_a_header(text):
+            table.mistake("api_key", f"found a text that is not shown; allowed: {LATIN}")
         return text, ""
 
     # Models
@@ -371,9 +391,14 @@ class _Reader:
             table.mistake(
                 "provider", "takes what a star stands for, and the requested name has none; allowed: model"
             )
+        model, provider = table.text("model"), table.text("provider")
+        for name, text in (("model", model), ("provider", provider)):
+            if name in table and not text:
+                # Also of a reference that is empty here: what refers to nothing cannot be stored.
+                table.mistake(name, f"found an empty text; allowed: the name of a {name}")
         return Target(
-            table.text("model") or None,
-            table.text("provider") or None,
+            model or None,
+            provider or None,
             table.number("weight", 1),
             table.whole("priority") or 0,
         )
@@ -454,6 +479,12 @@ def is_trap(host: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return bool((mapped or address).is_link_local)
+
+
+def _is_host(host: str) -> bool:
+    """Whether a resolver takes the name; what it says of it is another matter."""
+    labels = host.removesuffix(".").split(".")
+    return len(host) <= 253 and all(0 < len(label) <= 63 for label in labels)
 
 
 def _whole(table: Table, name: str, default: int, low: int, high: int = 10**9) -> int:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from apipod_proxy.catalog.model import LIMIT_KINDS, NO_LIMITS, Limit, LimitTable
 from apipod_proxy.catalog.references import Malformed, Unset, expand, has_reference
+from apipod_proxy.catalog.texts import is_one_line
 from apipod_proxy.catalog.yaml_file import Node, Plain
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -19,6 +20,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 MOST_MISTAKES = 100
 MOST_NUMBER = 10**15
 ONE_LINE = "a text of one line without control characters"
+LATIN = "characters of Latin-1, which is what a header takes"
 _TRUE = frozenset({"true", "yes", "on"})
 _FALSE = frozenset({"false", "no", "off"})
 _NUMBER = re.compile(r"[-+]?(\d[\d_]*(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
@@ -53,13 +55,6 @@ def describe(node: Node, *, secret: bool = False) -> str:
     text = str(node)
     short = text if len(text) <= 60 else text[:57] + "…"
     return short if isinstance(node, Plain) else repr(short)
-
-
-def is_one_line(text: str) -> bool:
-    """Whether headers, logs and databases take the text: no control characters, and nothing that is no character at all."""
-    return not any(
-        character < " " or character == "\x7f" or "\ud800" <= character <= "\udfff" for character in text
-    )
 
 
 def step(path: str, name: str) -> str:
@@ -243,11 +238,12 @@ class Table:
             return None
         try:
             moment = datetime.fromisoformat(text.strip())
-        except ValueError:
+            moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+            # An offset can carry it out of the years that there are, and then it could never be shown again.
+            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        except (ValueError, OverflowError):
             self._mistakes.found(self.at(name), self._nodes[name], allowed)
             return None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
         return round(moment.timestamp() * 1000)
 
     def limits(self, name: str = "limits") -> LimitTable:

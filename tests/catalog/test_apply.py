@@ -13,6 +13,7 @@ from apipod_proxy.catalog.document import CatalogMistakes
 from apipod_proxy.catalog.export import export_yaml
 from apipod_proxy.catalog.keys import KeyService, Makers
 from apipod_proxy.catalog.model import Limit, Price, Role, Source, Strategy, Target, Timeouts
+from apipod_proxy.catalog.vault import Vault
 from apipod_proxy.store import Store
 from tests.catalog.cases import ENVIRONMENT, FULL, NOW, apply_text, load_now, make_vault
 
@@ -278,6 +279,22 @@ async def test_a_lost_encryption_key_is_healed_by_applying_the_file_again(store:
     other = make_vault(key=b"o" * 32)
     assert (await apply_text(store, SMALL, other)).changed == {"accounts": ["p/default"]}
     assert (await load_now(store, other)).providers["p"].accounts[0].api_key == "k"
+
+
+@pytest.mark.parametrize(
+    "now", [make_vault({**ENVIRONMENT, "OPENAI_API_KEY": "sk-rotated"}), make_vault(key=b"o" * 32)]
+)
+async def test_a_key_of_the_environment_is_stored_anew_when_it_or_its_encryption_changed(
+    store: Store, now: Vault
+) -> None:
+    await apply_text(store, SMALL.replace("api_key: k", "api_key: '${OPENAI_API_KEY}'"))
+    text = export_yaml(await load_now(store, now), now)
+    assert (await apply_text(store, text, now)).changed == {"accounts": ["p/default"]}
+    assert (await apply_text(store, text, now)).changes == 0
+    # A server that was started without the name has only what is stored.
+    without = Vault(b"o" * 32 if now.fingerprint != make_vault().fingerprint else b"k" * 32, {}, os.urandom)
+    (account,) = (await load_now(store, without)).providers["p"].accounts
+    assert account.api_key == now.environment["OPENAI_API_KEY"]
 
 
 async def test_a_start_knows_the_file_that_was_applied(store: Store) -> None:

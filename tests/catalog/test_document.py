@@ -161,6 +161,32 @@ MISTAKES = [
         "providers: {p: {type: openai, base_url: 'http://u:s3cret@h'}}",
         "providers.p.base_url: found a URL with a user or password; allowed: the key as api_key",
     ),
+    *(
+        (
+            f"providers: {{p: {{type: openai, base_url: '{url}'}}}}",
+            f"providers.p.base_url: found '{url}'; allowed: http(s)://host[:port][/path]",
+        )
+        for url in ("http://a..b/v1", "http://h:0/v1")
+    ),
+    *(
+        (
+            f"providers: {{p: {{type: openai, base_url: '{url}'}}}}",
+            f"providers.p.base_url: found '{url}'; allowed: ASCII (a host as xn--…, a path percent-encoded)",
+        )
+        for url in ("http://пример.рф/v1", "http://h/日本")
+    ),
+    (
+        "providers: {p: {type: openai, base_url: 'http://h/{account_id}/{model}'}}",
+        "providers.p.options: found no 'account_id'; allowed: one, for the URL http://h/{account_id}/{model}",
+    ),
+    (
+        "providers: {p: {type: openai, api_key: sk-ключ}}",
+        "providers.p.api_key: found a text that is not shown; allowed: characters of Latin-1, which is what a header takes",
+    ),
+    (
+        "providers: {p: {type: openai, headers: {x-team: команда}}}",
+        "providers.p.headers: the value of x-team holds something else; allowed: characters of Latin-1, which is what a header takes",
+    ),
     ("providers: {a/b: {type: openai}}", "providers[\"a/b\"]: a provider's name holds no '/'"),
     (
         "providers: {p: {type: openai, api_key: a, accounts: [{api_key: b}]}}",
@@ -222,6 +248,14 @@ MISTAKES = [
     (
         "subscriptions: {s: {routes: {x: {targets: [{model: m, provider: p}]}}}}",
         "subscriptions.s.routes.x.targets[0].model: found both; allowed: model or provider",
+    ),
+    (
+        "subscriptions: {s: {routes: {x: {targets: [m, '${NONE:-}']}}}}",
+        "subscriptions.s.routes.x.targets[1].model: found an empty text; allowed: the name of a model",
+    ),
+    (
+        "subscriptions: {s: {routes: {x/*: {targets: [{provider: ''}]}}}}",
+        'subscriptions.s.routes["x/*"].targets[0].provider: found an empty text; allowed: the name of a provider',
     ),
     (
         "subscriptions: {s: {routes: {x: {targets: [{provider: p}]}}}}",
@@ -305,6 +339,10 @@ def test_a_key_in_the_environment_cannot_smuggle_a_header() -> None:
             "catalog.yaml: providers.p.api_key: ${K} holds something else; allowed: a text of one line without control characters"
         ]
     assert read(text, make_vault({"K": " sk-1\n"})).providers["p"].accounts[0].api_key == "sk-1"
+    with pytest.raises(
+        CatalogMistakes, match=r"\$\{K\} holds something else; allowed: characters of Latin-1"
+    ):
+        read(text, make_vault({"K": "sk-ключ"}))
 
 
 PIECES = [

@@ -90,6 +90,14 @@ BAD: list[tuple[str, Callable[[Table], Any], str]] = [
         lambda t: t.names("x", ("vision", "tools")),
         "t.x[0]: found 'visoin'; did you mean 'vision'? allowed: vision, tools",
     ),
+    *(
+        (
+            f"x: {time}",
+            lambda t: t.time("x"),
+            f"t.x: found {time}; allowed: a date or time as 2027-01-31 or 2027-01-31T12:00:00Z (UTC unless it says otherwise)",
+        )
+        for time in ("9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00")
+    ),
     ("x: [[a]]", lambda t: t.names("x"), "t.x[0]: found a list; allowed: a text"),
     (
         "x: ${NOT_SET}",

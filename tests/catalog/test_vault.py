@@ -38,6 +38,21 @@ def test_a_key_comes_from_where_it_came_from_or_from_what_was_stored() -> None:
     assert vault.account_key("", sealed) == "then"
 
 
+@pytest.mark.parametrize("now", ["a\nx-smuggled: b", "ключ"])
+def test_what_no_header_takes_is_no_key(now: str) -> None:
+    vault = Vault(b"k" * 32, {"A": now}, os.urandom)
+    assert vault.account_key("${A}", vault.encrypt("then")) == "then"
+
+
+def test_a_vault_tells_whether_it_holds_a_key() -> None:
+    vault = Vault(b"k" * 32, {}, os.urandom)
+    other = Vault(b"o" * 32, {}, os.urandom).encrypt("sk")
+    assert vault.holds(vault.encrypt("sk"), "sk")
+    assert not vault.holds(vault.encrypt("sk"), "sk-2")
+    assert not vault.holds(other, "sk")
+    assert vault.holds(other, other)
+
+
 def test_a_vault_shows_nothing_of_what_it_holds() -> None:
     vault = Vault(b"k" * 32, {"A": "secret"}, os.urandom)
     assert repr(vault) == "<Vault names=1>"

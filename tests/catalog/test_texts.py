@@ -1,0 +1,23 @@
+"""Texts that headers, logs and databases take."""
+
+from __future__ import annotations
+
+import pytest
+
+from apipod_proxy.catalog.texts import fits_a_header, is_one_line
+
+
+@pytest.mark.parametrize("text", ["", "sk-1", "a b", "é", "ключ", "日本", "\u2028"])
+def test_a_line_of_characters_is_one_line(text: str) -> None:
+    assert is_one_line(text)
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\rb", "\x00", "\t", "\x7f", "\ud800"])
+def test_controls_and_halves_of_characters_are_not(text: str) -> None:
+    assert not is_one_line(text)
+    assert not fits_a_header(text)
+
+
+def test_a_header_takes_latin_1_alone() -> None:
+    assert fits_a_header("sk-é")
+    assert not any(map(fits_a_header, ["ключ", "日本", "\u2028"]))
