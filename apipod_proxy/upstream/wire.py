@@ -6,13 +6,15 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from apipod_proxy.catalog.model import Account, Candidate, Provider, Timeouts
 from apipod_proxy.upstream.connection import Endpoint
 from apipod_proxy.upstream.oauth import Token, Tokens
 from apipod_proxy.upstream.pool import Call, Pool, Receiver
 from apipod_proxy.upstream.provider import MODEL, Auth, ProviderType, Surface, fill_model, join_url
+
+_VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
 
 JSON = "application/json"
 EVENTS = b"text/event-stream"
@@ -189,6 +191,6 @@ def fill_options(path: str, options: Mapping[str, str]) -> str:
 
 
 def request_target(url: str) -> str:
-    """The path and query of ``url``, as the request line has them."""
+    """The path and query of ``url``, as the request line has them: what it does not take, as an option may hold it, is encoded."""
     parts = urlsplit(url)
-    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_VISIBLE)

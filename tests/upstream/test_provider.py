@@ -5,6 +5,7 @@ import pytest
 from apipod_proxy.errors import BadRequest
 from apipod_proxy.upstream.provider import fill_model, join_url
 from apipod_proxy.upstream.providers import PROVIDER_TYPES
+from apipod_proxy.upstream.wire import request_target
 
 
 @pytest.mark.parametrize(
@@ -50,3 +51,9 @@ def test_the_clients_own_dialect_is_spoken_where_it_can_be() -> None:
     assert PROVIDER_TYPES["openrouter"].speaks("gemini") == "openai_chat"
     assert PROVIDER_TYPES["anthropic"].speaks("openai_chat") == "anthropic"
     assert PROVIDER_TYPES["google_ai_studio"].speaks("anthropic") == "gemini"
+
+
+def test_what_an_option_put_into_a_url_fits_the_request_line() -> None:
+    assert request_target("http://h/a b/é/日?x=1 2") == "/a%20b/%C3%A9/%E6%97%A5?x=1%202"
+    assert request_target("https://h/v1/{model}:go/a%20b?k=v&l=[1]") == "/v1/{model}:go/a%20b?k=v&l=[1]"
+    assert request_target("http://h") == "/"
