@@ -1,6 +1,7 @@
 """Events to Gemini's answers: chunks of an event stream, and whole answers.
 
-Calls are whole objects there, so fragments are held until a call is complete. The finish goes out with the last parts and the usage, at the end.
+Calls are whole objects there, so fragments are held until a call is complete, and with them what comes in between. The finish goes out with the
+last parts and the usage, at the end.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import orjson
 from apipod_proxy.dialect import AnswerInfo, custom_tools, lenient
 from apipod_proxy.dialect.gemini_names import NAME, REASONS, SKIP_VALIDATION, STATUSES, WORDS
 from apipod_proxy.dialect.gemini_parts import REDACTED, arguments_object
+from apipod_proxy.dialect.shapes import is_whole
 from apipod_proxy.dialect.signatures import CALL, wrap_base64
 from apipod_proxy.dialect.vocabulary import (
     Annotation,
@@ -41,11 +43,13 @@ Object = dict[str, Json]
 class _Choice:
     """One candidate while it is written."""
 
-    __slots__ = ("annotations", "called", "calls", "finish", "last", "logprobs", "parts", "text")
+    __slots__ = ("annotations", "called", "calls", "finish", "held", "last", "logprobs", "parts", "text")
 
     def __init__(self) -> None:
         self.calls: dict[int, tuple[ToolOpen, list[str]]] = {}
         self.called = False
+        self.held: list[Event] = []
+        """What came between the fragments of calls."""
         self.finish: Finish | None = None
         self.annotations: list[Annotation] = []
         self.logprobs: list[Json] = []
@@ -54,6 +58,16 @@ class _Choice:
         """Of a whole answer."""
         self.last: tuple[str, int] = ("", -1)
         """Kind and block of the last part of a whole answer: pieces of one block are joined."""
+
+    def waits(self, event: Event) -> bool:
+        """Whether a call is not complete yet: then ``event`` is kept until it is. Of free text nobody can say where it ends."""
+        if not self.calls or self.calls_over():
+            return False
+        self.held.append(event)
+        return True
+
+    def calls_over(self) -> bool:
+        return all(opened.custom or is_whole(pieces) for opened, pieces in self.calls.values())
 
 
 class Encoder:
@@ -101,22 +115,23 @@ class Encoder:
         """Remember what an event says; the parts that are ready with it."""
         if isinstance(event, TextDelta):
             state = self._choice(event.choice)
+            if state.calls and state.waits(event):
+                return event.choice, []
             state.text.append(event.text)
             part: Object = {"text": event.text}
             if event.signature:
                 part["thoughtSignature"] = _signature(event.signature, event.signed_by, "text")
             return event.choice, [*self._calls(state), part] if event.text or event.signature else []
         if isinstance(event, ToolArgs):
-            if held := self._choice(event.choice).calls.get(event.block):
-                held[1].append(event.fragment)
-            return event.choice, []
+            state = self._choice(event.choice)
+            if call := state.calls.get(event.block):
+                call[1].append(event.fragment)
+            return event.choice, self._released(state) if state.held and state.calls_over() else []
         if isinstance(event, ThinkingDelta):
-            if not event.text:
+            state = self._choice(event.choice)
+            if not event.text or state.waits(event):
                 return event.choice, []
-            return event.choice, [
-                *self._calls(self._choice(event.choice)),
-                {"text": event.text, "thought": True},
-            ]
+            return event.choice, [*self._calls(state), {"text": event.text, "thought": True}]
         if isinstance(event, ToolOpen):
             self._choice(event.choice).calls[event.block] = (event, [])
             return event.choice, []
@@ -145,7 +160,10 @@ class Encoder:
         return 0, []
 
     def _rare_parts(self, event: RefusalDelta | SignatureDelta | MediaDelta | OpaqueBlock) -> list[Object]:
-        ready = self._calls(self._choice(event.choice))
+        state = self._choice(event.choice)
+        if state.waits(event):
+            return []
+        ready = self._calls(state)
         if isinstance(event, RefusalDelta):
             return [*ready, {"text": event.text}] if event.text else ready
         if isinstance(event, SignatureDelta):
@@ -185,6 +203,14 @@ class Encoder:
         state.calls.clear()
         return parts
 
+    def _released(self, state: _Choice) -> list[Object]:
+        """The calls, and behind them what came between their fragments."""
+        parts = self._calls(state)
+        held, state.held = state.held, []
+        for event in held:
+            parts += self._take(event)[1]
+        return parts
+
     def _chunk(self, index: int, parts: list[Object]) -> Object:
         chunk: Object = {"candidates": [{"content": {"parts": parts, "role": "model"}, "index": index}]}
         if self._fresh_usage:
@@ -205,7 +231,9 @@ class Encoder:
         candidates = []
         for index, state in sorted(self._choices.items()):
             blocked = _feedback(state.finish)
-            parts = state.parts + self._calls(state)
+            for part in self._released(state):
+                _join(state, part, -1)
+            parts = state.parts
             if blocked is not None:
                 chunk["promptFeedback"] = blocked
                 if not state.text and not parts:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import orjson
+
 from apipod_proxy.dialect.vocabulary import Json
 
 
@@ -28,3 +32,14 @@ def a_text(value: Json) -> str | None:
 def an_index(value: Json) -> int:
     """The number, or zero."""
     return value if isinstance(value, int) and value > 0 else 0
+
+
+def is_whole(pieces: Sequence[str]) -> bool:
+    """Whether the arguments of a call that came in these pieces are a whole object."""
+    if not pieces or not pieces[-1].endswith("}"):
+        return False
+    try:
+        orjson.loads("".join(pieces))
+    except orjson.JSONDecodeError:
+        return False
+    return True

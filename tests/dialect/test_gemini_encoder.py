@@ -107,6 +107,32 @@ def test_a_call_goes_out_when_something_else_begins() -> None:
     assert parts(chunks[0]) == [{"functionCall": {"name": "f", "args": {}, "id": "a"}}, {"text": "x"}]
 
 
+def test_what_comes_between_the_fragments_of_calls_stands_behind_them() -> None:
+    events: list[Event] = [
+        ToolOpen("t1", "f", 0),
+        ToolArgs('{"a"', 0),
+        TextDelta("b", 1),
+        ThinkingDelta("c", 2),
+        ToolArgs(":1}", 0),
+    ]
+    whole = [
+        {"functionCall": {"name": "f", "args": {"a": 1}, "id": "t1"}},
+        {"text": "b"},
+        {"text": "c", "thought": True},
+    ]
+    encoder = ROW.encoder(INFO)
+    assert b"".join(encoder.send(event) for event in events[:-1]) == b""
+    assert parts(payloads(encoder.send(events[-1]))[0]) == whole
+    assert parts(fold(ROW, [*events, *STOP])) == whole
+
+
+def test_a_call_that_is_never_complete_comes_before_what_waited_for_it() -> None:
+    events: list[Event] = [ToolOpen("t1", "f", 0), TextDelta("b", 1), RefusalDelta("c", 2), *STOP]
+    whole = [{"functionCall": {"name": "f", "args": {}, "id": "t1"}}, {"text": "bc"}]
+    assert parts(payloads(stream(ROW, events))[-1]) == whole
+    assert parts(fold(ROW, events)) == whole
+
+
 def test_calls_that_came_from_gemini_without_an_id_stay_without() -> None:
     opened = ToolOpen(
         "call_1", "f", 0, signature="AQ==", signed_by="gemini", extra=Opaque("gemini", {"id": None})

@@ -54,6 +54,7 @@ class Decoder:
     """One stream. Ends at ``message_stop``."""
 
     __slots__ = (
+        "_bare",
         "_blocks",
         "_empty",
         "_ended",
@@ -72,6 +73,8 @@ class Decoder:
         """The index on the wire → ours: the wire's may have gaps."""
         self._next = 0
         self._empty = -1
+        self._bare = -1
+        """A call that has no arguments so far."""
         self._opaque: dict[int, _Opaque] = {}
         self._used_tools = False
         self._finished = False
@@ -171,7 +174,9 @@ class Decoder:
                 extra=Opaque(NAME, rest) if rest else None,
             )
         )
+        self._bare = ours
         if block.get("input"):
+            self._bare = -1
             events.append(ToolArgs(orjson.dumps(block["input"]).decode(), ours))
 
     def _delta(self, event: Object, events: list[Event]) -> None:
@@ -194,6 +199,7 @@ class Decoder:
                 events.append(TextDelta(text, ours))
         elif kind == "input_json_delta":
             if text := _text(delta.get("partial_json")):
+                self._bare = -1
                 events.append(ToolArgs(text, ours))
         elif kind == "thinking_delta":
             if text := _text(delta.get("thinking")):
@@ -209,6 +215,10 @@ class Decoder:
             # A text block without text is still a block.
             events.append(TextDelta("", self._empty))
             self._empty = -1
+        if self._bare >= 0:
+            # What comes next would wait for the arguments of this call.
+            events.append(ToolArgs("{}", self._bare))
+            self._bare = -1
         index = event.get("index")
         opaque = self._opaque.pop(index, None) if isinstance(index, int) else None
         if opaque is not None:

@@ -1,6 +1,7 @@
 """Events → Messages answers. Blocks are this encoder's to derive: they start and stop in order, one open at a time.
 
-Fragments of a tool call that come while another call is open wait until that one is complete.
+Fragments of a tool call that come while another call is open wait until that one is complete. So does what else comes between the fragments of
+a call, as some servers send blanks and reasoning there.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from apipod_proxy.dialect.anthropic.content import tool_id
 from apipod_proxy.dialect.anthropic.errors import failure_body
 from apipod_proxy.dialect.anthropic.names import NAME, WORDS
 from apipod_proxy.dialect.dropped import Dropped
+from apipod_proxy.dialect.shapes import is_whole
 from apipod_proxy.dialect.signatures import CALL, wrap_foreign
 from apipod_proxy.dialect.usage import to_messages
 from apipod_proxy.dialect.vocabulary import (
@@ -46,6 +48,10 @@ Object = dict[str, Any]
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 _STOP = b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n'
 _DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"%b","%b":%b}}\n\n'
+_BETWEEN = frozenset(
+    (TextDelta, RefusalDelta, ThinkingDelta, SignatureDelta, Annotation, MediaDelta, OpaqueBlock)
+)
+"""What ends the tool calls before it, as soon as they are complete."""
 _STREAMED_INPUT = frozenset(("server_tool_use", "mcp_tool_use"))
 _dumps = orjson.dumps
 
@@ -63,13 +69,12 @@ class _Tool:
     @property
     def complete(self) -> bool:
         """Whether the arguments so far are a whole value."""
-        if not self.pieces or not self.pieces[-1].endswith("}"):
-            return False
-        try:
-            orjson.loads("".join(self.pieces))
-        except orjson.JSONDecodeError:
-            return False
-        return True
+        return is_whole(self.pieces)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more of it is waited for; of free text nobody can say where it ends."""
+        return self.event.custom or is_whole(self.pieces or self.waiting)
 
 
 class Encoder:
@@ -78,6 +83,7 @@ class Encoder:
     __slots__ = (
         "_begun",
         "_finish",
+        "_held",
         "_index",
         "_info",
         "_kind",
@@ -104,6 +110,8 @@ class Encoder:
         self._tool: _Tool | None = None
         self._tools: dict[int, _Tool] = {}
         self._queue: list[_Tool] = []
+        self._held: list[Event] = []
+        """What came between the fragments of calls."""
         self._refused = False
         self._finish: Finish | None = None
         self._usage = Usage()
@@ -125,6 +133,9 @@ class Encoder:
         if getattr(event, "choice", 0):
             # Messages has one choice.
             self.dropped.add("n")
+            return b""
+        if self._tool is not None and type(event) in _BETWEEN and not self._calls_over():
+            self._held.append(event)
             return b""
         return writer(self, event)
 
@@ -175,6 +186,7 @@ class Encoder:
     def _end(self, event: End) -> bytes:
         """Usage may come after the finish reason, so both go out here."""
         out = self._begin(Start()) + self._close_all()
+        out += self._release() + self._close_all()
         finish = self._finish or Finish(StopReason.STOP)
         reason = finish.reason
         if self._tools and reason in (StopReason.STOP, StopReason.OTHER):
@@ -306,7 +318,18 @@ class Encoder:
         while self._queue and tool.complete:
             tool = self._queue.pop(0)
             out += self._open_tool(tool)
+        if self._held and self._calls_over():
+            out += self._release()
         return out
+
+    def _calls_over(self) -> bool:
+        """Whether the open call and those that wait for their turn are complete."""
+        return (self._tool is None or self._tool.over) and all(tool.over for tool in self._queue)
+
+    def _release(self) -> bytes:
+        """What came between the fragments, behind the calls."""
+        held, self._held = self._held, []
+        return b"".join([self.send(event) for event in held])
 
     def _piece(self, tool: _Tool, fragment: str) -> bytes:
         tool.pieces.append(fragment)

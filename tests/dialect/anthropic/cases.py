@@ -115,7 +115,10 @@ STREAMS: dict[str, tuple[bytes, list[Any]]] = {
             ("args", '{"b":2}', 2),
         ],
     ),
-    "a tool without arguments": (stream(tool(0, "t1", "f", ""), reason="tool_use"), [("tool", "t1", "f", 0)]),
+    "a tool without arguments": (
+        stream(tool(0, "t1", "f", ""), text(1, "Hi"), reason="tool_use"),
+        [("tool", "t1", "f", 0), ("args", "{}", 0), ("text", "Hi", 1, 0)],
+    ),
     "a server tool": (
         stream(SERVER, RESULT, text(2, "Hi")),
         [("opaque", "server_tool_use", 0), ("opaque", "web_search_tool_result", 1), ("text", "Hi", 2, 0)],

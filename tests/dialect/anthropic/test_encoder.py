@@ -167,6 +167,49 @@ def test_a_call_that_comes_in_between_waits_for_its_turn() -> None:
     ]
 
 
+def test_what_comes_between_the_fragments_of_calls_stands_behind_them() -> None:
+    events: list[Event] = [
+        ToolOpen("t1", "f", 0),
+        ToolArgs('{"a"', 0),
+        TextDelta("b", 1),
+        ToolOpen("t2", "g", 2),
+        ThinkingDelta("c", 3),
+        ToolArgs(":1}", 0),
+        ToolArgs('{"d":', 2),
+        TextDelta("e", 4),
+        ToolArgs("2}", 2),
+        TextDelta("f", 4),
+    ]
+    found = frames(*events, STOP, End())[1:-2]
+    assert found == [
+        ("start", 0, "tool_use"),
+        ("delta", 0, '{"a"'),
+        ("delta", 0, ":1}"),
+        ("stop", 0),
+        ("start", 1, "tool_use"),
+        ("delta", 1, '{"d":'),
+        ("delta", 1, "2}"),
+        ("stop", 1),
+        ("start", 2, "text"),
+        ("delta", 2, "b"),
+        ("stop", 2),
+        ("start", 3, "thinking"),
+        ("delta", 3, "c"),
+        ("stop", 3),
+        ("start", 4, "text"),
+        ("delta", 4, "e"),
+        ("delta", 4, "f"),
+        ("stop", 4),
+    ]
+
+
+def test_text_behind_a_call_that_is_complete_goes_out_at_once() -> None:
+    encoder = ROW.encoder(INFO)
+    for event in (ToolOpen("t1", "f", 0), ToolArgs("{}", 0)):
+        encoder.send(event)
+    assert b'"text":"a"' in encoder.send(TextDelta("a", 1))
+
+
 def test_calls_whose_arguments_never_come_get_their_turn_at_the_end() -> None:
     found = frames(
         ToolOpen("t1", "f", 0), ToolOpen("t2", "g", 1), ToolArgs("{}", 1), TextDelta("a", 2), End()
@@ -305,6 +348,7 @@ def test_what_cannot_be_said_is_named() -> None:
         TextDelta("b", 0, choice=1),
         ThinkingDelta("", 5),
         ToolOpen("t", "f", 1),
+        ToolArgs("{}", 1),
         Annotation(Opaque("x", {}), 0),
         MediaDelta(Media("image"), 2),
         Logprobs({}),
