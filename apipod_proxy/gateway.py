@@ -137,7 +137,7 @@ class Gateway:
         """Serve from a new snapshot; requests under way keep theirs."""
         self.serving = serving
         self.parts.router.index = serving.routes
-        self.parts.health.follow(serving.snapshot.providers.values())
+        self.parts.health.follow(serving.snapshot.providers.values(), serving.snapshot.models.values())
         self._limit_lines.clear()
 
     async def complete(self, x: Exchange, client: Answer) -> None:
@@ -176,7 +176,7 @@ class Gateway:
 
     async def _ask(self, ask: Ask) -> None:
         """Each candidate once, best first; then, after a pause and within a budget, those again that may be asked again."""
-        parts, serving, room = self.parts, self.serving, ask.room
+        parts, room = self.parts, ask.room
         failed: ProxyError | None = None
         candidates = self.candidates(ask)
         hedge = ask.way.plan.hedge
@@ -186,7 +186,7 @@ class Gateway:
         for turn in range(1, MAX_TURNS + 1):
             again: list[Candidate] | None = None
             for candidate in candidates:
-                half = serving.seat(candidate).half
+                half = self.serving.seat(candidate).half
                 lease = room.admit_now(half) if room.instant else await room.admit(half)
                 if lease is None:
                     parts.health.skipped(candidate)
@@ -207,7 +207,7 @@ class Gateway:
 
     async def _ask_in_line(self, ask: Ask) -> None:
         """As ``_ask``, where a request may wait for room: whoever has room first is asked, and the keys take turns."""
-        parts, serving, room, plan = self.parts, self.serving, ask.room, ask.way.plan
+        parts, room, plan = self.parts, ask.room, ask.way.plan
         principal = ask.x.principal
         assert principal is not None
         line = f"{principal.subscription.name} {plan.requested}"
@@ -218,7 +218,7 @@ class Gateway:
             for turn in range(1, MAX_TURNS + 1):
                 again: list[Candidate] = []
                 while left:
-                    halves = [serving.seat(candidate).half for candidate in left]
+                    halves = [self.serving.seat(candidate).half for candidate in left]
                     max_wait = max(0.0, until - self.loop.time())
                     taken = await self._patiently(
                         room.wait(halves, line=line, key=principal.key.id, max_wait=max_wait)

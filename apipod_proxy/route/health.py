@@ -5,13 +5,13 @@ Kept by the ids of account and model, so it outlives the snapshots. Every ``now`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from math import exp2
 from typing import NamedTuple
 
-from apipod_proxy.catalog.model import Account, Breaker, Candidate, Provider
+from apipod_proxy.catalog.model import Account, Breaker, Candidate, Model, Provider
 from apipod_proxy.route.classify import Scope, Verdict
-from apipod_proxy.route.index import Pair, PairKey, label_of, live_accounts
+from apipod_proxy.route.index import OPERATION_MARK, Pair, PairKey, label_of, live_accounts
 
 # A breaker opens at this share of failures among at least so many results of the window, whatever their order.
 RATE = 0.6
@@ -138,6 +138,8 @@ class Health:
         self._pairs: dict[PairKey, _State] = {}
         self._parked: dict[str, _Parked] = {}
         self._disabled: dict[str, _Disabled] = {}
+        self._live: Mapping[str, object] | None = None
+        """The accounts of the catalog, by id; None while none is known."""
         self._changed = on_change or _quiet
 
     # What a draw asks
@@ -236,6 +238,8 @@ class Health:
 
     def failed(self, candidate: Candidate, verdict: Verdict, now: float) -> None:
         """The attempt failed, and ``verdict`` says what that means."""
+        if self._is_gone(candidate.account.id):
+            return
         state = self._state(candidate, now)
         state.probe_until = _NEVER
         if verdict.answered:
@@ -292,17 +296,25 @@ class Health:
         """Ends the disabled state of an account that has served; whether it was in it."""
         return self._disabled.pop(account_id, None) is not None
 
-    def follow(self, providers: Iterable[Provider]) -> None:
+    def follow(self, providers: Iterable[Provider], models: Iterable[Model] | None = None) -> None:
         """A new catalog: what was refused is forgotten of accounts that are not active in it, have a new key, or were enabled by an admin.
 
-        So an admin's word ends the disabled state in every process.
+        So an admin's word ends the disabled state in every process. What is no longer served has no breaker and is not parked either;
+        without ``models`` every model is.
         """
-        if self._disabled:
-            current = {
-                account.id: _terms(account) for provider in providers for account in live_accounts(provider)
-            }
-            for key in [key for key, entry in self._disabled.items() if current.get(key) != entry.terms]:
-                del self._disabled[key]
+        live = self._live = {
+            account.id: _terms(account)
+            for provider in providers
+            if provider.active
+            for account in live_accounts(provider)
+        }
+        for key in [key for key, entry in self._disabled.items() if live.get(key) != entry.terms]:
+            del self._disabled[key]
+        for account in [account for account in self._parked if account not in live]:
+            del self._parked[account]
+        served = None if models is None else {model.id for model in models if model.active}
+        for pair in [pair for pair, state in self._pairs.items() if not _is_served(state, live, served)]:
+            del self._pairs[pair]
 
     # What people look at
 
@@ -382,10 +394,16 @@ class Health:
         key = (candidate.account.id, candidate.model.id)
         state = self._pairs.get(key)
         if state is None:
+            if self._is_gone(key[0]):
+                return _State(candidate, now)
             if len(self._pairs) >= MAX_PAIRS:
                 self._forget()
             state = self._pairs[key] = _State(candidate, now)
         return state
+
+    def _is_gone(self, account_id: str) -> bool:
+        """Whether only a request that began with an older catalog can still ask this account: nothing of it is remembered."""
+        return self._live is not None and account_id not in self._live
 
     def _forget(self) -> None:
         # Insertion order is age. Pairs in trouble are kept where possible, because forgetting them would be noticed.
@@ -487,6 +505,15 @@ def _name(account: Account) -> str:
 def _terms(account: Account) -> tuple[int, int]:
     """A hash of the key, which is kept nowhere, and when an admin enabled the account last."""
     return hash(account.api_key), account.enabled
+
+
+def _is_served(state: _State, accounts: Mapping[str, object], models: set[str] | None) -> bool:
+    candidate = state.candidate
+    model = candidate.model.id.partition(OPERATION_MARK)[0]
+    # A model behind a star is in no catalog, and its name is its id.
+    return candidate.account.id in accounts and (
+        models is None or model in models or model == candidate.model.name
+    )
 
 
 def _quiet(what: str, candidate: Candidate, detail: str) -> None:

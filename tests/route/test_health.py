@@ -452,6 +452,34 @@ def test_an_account_that_was_switched_off_and_on_is_as_new() -> None:
     assert health.admits(PAIR, NOW)
 
 
+def test_what_is_served_no_more_is_forgotten() -> None:
+    served, model = [provider("p", CANDIDATE.account)], CANDIDATE.model
+    for providers, models, kept in (
+        (served, [model], 2),
+        (served, None, 2),
+        (served, [], 1),
+        (served, [replace(model, active=False)], 1),
+        ([replace(served[0], active=False)], [model], 0),
+        ([], None, 0),
+    ):
+        health = opened()
+        health.park(CANDIDATE, 60, Scope.ACCOUNT, NOW, "status 429")
+        assert len(health.degraded(NOW)) == 2
+        health.follow(providers, models)
+        # Who has no account left is not parked either.
+        assert len(health.degraded(NOW)) == kept
+
+
+def test_a_late_failure_of_what_is_gone_is_not_remembered() -> None:
+    health = Health()
+    health.follow([provider("q")])
+    for _ in range(5):
+        health.failed(CANDIDATE, FAILED, NOW)
+    health.failed(CANDIDATE, REFUSED, NOW)
+    health.outrun(CANDIDATE, 1.0, NOW)
+    assert health.status(NOW) == []
+
+
 # Memory
 
 
