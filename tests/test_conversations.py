@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from apipod_proxy.conversations import Turn, joined, rows_of
-from apipod_proxy.simulator import Simulator
+from apipod_proxy.simulator import Simulator, start
 from tests.gateway.conftest import KEY, Rig, Serve, serve
 from tests.serve.conftest import simulator
 
@@ -190,6 +190,26 @@ async def test_a_provider_of_the_same_dialect_keeps_its_own(
     asked = simulator.requests[-1].body
     assert "previous_response_id" not in asked
     assert "kept here" in orjson.dumps(asked["input"]).decode()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_the_one_account_of_several_that_keeps_a_response_is_found(
+    serve: Serve, simulator: Simulator, sdk: Sdk, stream: bool
+) -> None:
+    async with await start() as other:
+        told = catalog(simulator.url)
+        told["providers"]["own2"] = {"type": "openai", "base_url": other.url, "api_key": "up-own2"}
+        told["models"] = {"own2-m": {"provider": "own2", "upstream_model": "m"}}
+        told["models"]["own-m"] = {"provider": "own", "upstream_model": "m"}
+        targets = [{"model": "own2-m", "priority": 0}, {"model": "own-m", "priority": 1}]
+        told["subscriptions"]["s"]["routes"]["both"] = {"strategy": "priority", "targets": targets}
+        client = sdk(await serve(told))
+        made = await turn(client, model="own/m")
+        following = await respond(client, stream, model="both", input="more", previous_response_id=made.id)
+        assert following.status == "completed"
+        with pytest.raises(openai.BadRequestError) as refused:
+            await respond(client, stream, model="both", input="x", previous_response_id="resp_nope")
+        assert refused.value.code == "previous_response_not_found"
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])

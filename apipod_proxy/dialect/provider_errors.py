@@ -66,6 +66,8 @@ BY_WORD: Mapping[str, tuple[Kind, int]] = {
     "internal": (Kind.UPSTREAM, 500),
     "internal_server_error": (Kind.UPSTREAM, 500),
 }
+OF_ANOTHER_ACCOUNT = frozenset({"previous_response_not_found", "invalid_encrypted_content"})
+"""Codes of what one account does not know and another may: a response that it keeps, reasoning that it sealed."""
 _QUOTA = re.compile(
     r"insufficient_quota|exceeded your current quota|credit balance is too low|insufficient (?:balance|credits|funds)"
     r"|billing_hard_limit|out of credits|requires more credits|spending limit|payment required",
@@ -119,9 +121,8 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
     kind = kind_of(status, said)
     text = said.message or ""
     about_model = said.code == "model_not_found" or (status == 404 and bool(_NO_MODEL.search(text)))
-    final = (
-        status in (400, 404, 413, 422) and not about_model and kind not in (Kind.QUOTA, Kind.AUTHENTICATION)
-    )
+    elsewhere = about_model or said.code in OF_ANOTHER_ACCOUNT
+    final = status in (400, 404, 413, 422) and not elsewhere and kind not in (Kind.QUOTA, Kind.AUTHENTICATION)
     if headers.get("x-should-retry", "").lower() == "true":
         final = False
     error = UpstreamStatus(
@@ -133,7 +134,7 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
         retry_after=wait_of(headers, said),
         final=final,
     )
-    if about_model or status == 429:
+    if elsewhere or status == 429:
         # Another candidate may do better; where there is none, this says more than a bad gateway.
         error.status = status
     return error
@@ -161,6 +162,8 @@ def parsed(body: bytes) -> Json:
 
 def kind_of(status: int | None, said: Said) -> Kind:
     """What went wrong; the words of the body tell more than the status."""
+    if said.code in OF_ANOTHER_ACCOUNT:
+        return Kind.NOT_FOUND
     if _is_quota(status, said) and said.word != "resource_exhausted":
         # Google says "quota" of its rates per minute too.
         return Kind.QUOTA

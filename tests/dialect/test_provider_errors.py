@@ -7,6 +7,7 @@ import pytest
 
 from apipod_proxy.dialect.provider_errors import cleaned, decode_error, failure_of
 from apipod_proxy.errors import Kind
+from apipod_proxy.route.classify import Action, classify
 
 SHAPES: list[tuple[int, Any, Kind, str | None]] = [
     (
@@ -174,3 +175,13 @@ def test_an_error_in_a_stream_has_the_status_that_http_would_have_said() -> None
 def test_what_a_client_wrote_says_nothing_of_the_account(status: int, said: str, kind: Kind) -> None:
     body = json.dumps({"error": {"message": said, "type": "x"}}).encode()
     assert decode_error(status, {}, body).kind is kind
+
+
+@pytest.mark.parametrize("code", ["previous_response_not_found", "invalid_encrypted_content"])
+def test_what_one_account_does_not_know_another_may(code: str) -> None:
+    said = {"error": {"message": "m", "type": "invalid_request_error", "param": "input", "code": code}}
+    error = decode_error(400, {}, json.dumps(said).encode())
+    assert (error.retryable, error.status, error.code, error.param) == (True, 400, code, "input")
+    verdict = classify(error)
+    assert verdict.action is Action.NEXT
+    assert not (verdict.counts or verdict.again or verdict.disables)
