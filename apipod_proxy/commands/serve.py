@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from apipod_proxy.app import Launch, Server
+from apipod_proxy.catalog.model import Snapshot
 from apipod_proxy.cli import FAILED, fail
 from apipod_proxy.commands.common import facts, loaded
 from apipod_proxy.edge.logs import LineWriter, set_up
@@ -46,6 +47,9 @@ def serve(given: Loaded, config: Path | None, manager: ServiceManager, seat: Sea
 
     def say(server: Server, urls: list[str]) -> None:
         log.info("Serving.", extra={"urls": urls, "database": server.store.place})
+        missing = missing_in(server.watcher.snapshot)
+        if missing and (seat is None or seat.number == 0):
+            log.warning(missing)
 
     async def main(lines: LineWriter) -> int:
         return await until_stopped(
@@ -187,6 +191,15 @@ def in_child(work: Callable[[], None]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def missing_in(snapshot: Snapshot) -> str:
+    """Why no request can be answered yet and what to do, "" if nothing is missing: a start without it looks like success."""
+    if not snapshot.providers:
+        return "There are no providers yet: name a catalog file (serve --config FILE, or apply FILE), or try `apipod-proxy demo`."
+    if not any(key.active for key in snapshot.keys.values()):
+        return "There are no client keys yet: make one (`apipod-proxy keys create NAME`), or give users keys in the catalog file."
+    return ""
 
 
 def port_error(settings: Settings, error: OSError) -> OperatorMistake:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 
 import pytest
 
-from apipod_proxy.commands.serve import in_child, port_error
+from apipod_proxy.catalog.model import EMPTY_SNAPSHOT, ApiKey, Provider
+from apipod_proxy.commands.serve import in_child, missing_in, port_error
 from apipod_proxy.mistakes import OperatorMistake
 from apipod_proxy.settings import Settings
 from tests.commands.conftest import Run
@@ -39,3 +41,12 @@ def test_workers_share_their_limits_or_do_not_start(run: Run) -> None:
     ran = run("serve", "--workers", "2")
     assert ran.code == 1
     assert "needs REDIS_URL" in ran.err
+
+
+def test_a_start_that_can_answer_nobody_says_what_is_missing() -> None:
+    assert missing_in(EMPTY_SNAPSHOT).startswith("There are no providers yet: ")
+    keyless = replace(EMPTY_SNAPSHOT, providers={"p": Provider("p", "p", "openai", "", ())})
+    assert missing_in(keyless).startswith("There are no client keys yet: ")
+    revoked = ApiKey("", "u", "k", b"1", active=False)
+    assert missing_in(replace(keyless, keys={b"1": revoked})).startswith("There are no client keys yet: ")
+    assert missing_in(replace(keyless, keys={b"1": replace(revoked, active=True)})) == ""
