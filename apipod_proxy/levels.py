@@ -43,7 +43,8 @@ class Levels:
         for window in windows(int(self._clock() * 1000)):
             losers = losers_of(await self._store.retried_attempts(window.since), snapshot)
             for scope in SCOPES:
-                totals = await self._store.total_usage(scope, window.since)
+                # Who was refused has spent nothing, however often it came.
+                totals = await self._store.total_usage(scope, window.since, asked=True)
                 found += (Row(*used) for used in reseed(window, scope, totals, names[scope], losers))
         return found
 

@@ -19,15 +19,16 @@ FROM usage_logs
 WHERE started_at >= :since AND started_at <= :until AND (started_at < :until OR request_id < :last_id)
 ORDER BY started_at DESC, request_id DESC LIMIT :most;
 
--- name: total_usage(grouping, since, until, first_hour, last_hour, summed)
+-- name: total_usage(grouping, since, until, first_hour, last_hour, summed, asked)
 -- Whole hours from the sums; what was booked after them, and the parts of hours at both ends, from the log. A plus sign keeps an
--- index from being used. grouping: proxy, user, key, subscription, model, provider or account.
+-- index from being used. grouping: proxy, user, key, subscription, model, provider or account. asked: 1 for those requests only
+-- for which some candidate was asked.
 SELECT owner, CAST(SUM(requests) AS BIGINT), CAST(SUM(failed) AS BIGINT), CAST(SUM(input_tokens) AS BIGINT),
     CAST(SUM(cache_read_tokens) AS BIGINT), CAST(SUM(cache_write_tokens) AS BIGINT), CAST(SUM(output_tokens) AS BIGINT),
     CAST(SUM(reasoning_tokens) AS BIGINT), CAST(SUM(cost_nano) AS BIGINT)
 FROM (
     SELECT requests, failed, input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_nano,
-        CASE CAST(:grouping AS TEXT)
+        model, CASE CAST(:grouping AS TEXT)
             WHEN 'proxy' THEN 'proxy'
             WHEN 'user' THEN user_id
             WHEN 'key' THEN api_key_id
@@ -61,7 +62,7 @@ FROM (
         FROM usage_logs WHERE started_at >= :last_hour AND started_at < :until AND +booked_at < :summed
     ) AS counted
 ) AS owned
-WHERE owner <> '' GROUP BY owner ORDER BY owner;
+WHERE owner <> '' AND (CAST(:asked AS BIGINT) = 0 OR model <> '') GROUP BY owner ORDER BY owner;
 
 -- name: read_mark(name)^
 SELECT value FROM usage_marks WHERE name = :name;

@@ -68,6 +68,19 @@ async def test_the_usage_log_tells_what_a_crash_did_not_save(store: Store) -> No
     assert await take(after, 100) == 10
 
 
+async def test_what_was_refused_has_not_been_spent(store: Store) -> None:
+    refused = [
+        row(number)._replace(routed_model="", provider="", account="", status=429, outcome="refused")
+        for number in range(1000)
+    ]
+    await store.insert_usage([*refused, row(6000), row(6001)])
+    for summed_until in (0, 1 << 60):
+        await store.sum_usage(summed_until)
+        after = limits()
+        await Levels(store, after, after.clock).restore(snapshot())
+        assert await take(after, 1000) == 498
+
+
 async def test_only_what_changed_is_saved_and_the_end_saves_once_more(store: Store) -> None:
     kept = limits()
     levels = Levels(store, kept, kept.clock)

@@ -168,8 +168,13 @@ class Store(ABC):
             rows = await session.fetch("read_usage", since=since, until=until, last_id=last_id, most=most)
             return [dict(zip(usage.USAGE_COLUMNS, list(row), strict=True)) for row in rows]
 
-    async def total_usage(self, grouping: str, since: int, until: int = usage.FAR) -> list[usage.UsageTotal]:
-        """Sums per owner of ``grouping`` (one of GROUPINGS) over what started in [since, until). The owner of "proxy" is ""."""
+    async def total_usage(
+        self, grouping: str, since: int, until: int = usage.FAR, *, asked: bool = False
+    ) -> list[usage.UsageTotal]:
+        """Sums per owner of ``grouping`` (one of GROUPINGS) over what started in [since, until). The owner of "proxy" is "".
+
+        With ``asked`` without the requests that were refused before any candidate was asked.
+        """
         if grouping not in usage.GROUPINGS:
             raise ValueError(f"{grouping!r} is not one of {', '.join(usage.GROUPINGS)}")
         first_hour, last_hour = usage.whole_hours(since, until)
@@ -182,6 +187,7 @@ class Store(ABC):
                 first_hour=first_hour,
                 last_hour=last_hour,
                 summed=await _mark(session, SUMMED),
+                asked=int(asked),
             )
         totals = [usage.UsageTotal(*list(row)) for row in rows]
         return [total._replace(owner="") for total in totals] if grouping == "proxy" else totals

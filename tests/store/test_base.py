@@ -335,6 +335,8 @@ async def test_totals_are_sums_per_owner_since_a_time(store: Store) -> None:
     assert [type(value) for value in totals["proxy"][0]] == [str, *[int] * 8]
     assert await store.total_usage("proxy", 0, 2) == [UsageTotal("", 1, 0, 1000, 0, 0, 0, 0, 0)]
     assert await store.total_usage("proxy", 100) == []
+    asked = await store.total_usage("user", 10, asked=True)
+    assert [(t.owner, t.requests) for t in asked] == [("u1", 2)]
     with pytest.raises(ValueError, match="is not one of proxy, user"):
         await store.total_usage("colour", 0)
 
