@@ -57,6 +57,7 @@ from apipod_proxy.levels import Levels
 from apipod_proxy.limit.backend import Limits
 from apipod_proxy.limit.memory import MemoryLimits
 from apipod_proxy.limit.pace import Budget
+from apipod_proxy.mistakes import OperatorMistake
 from apipod_proxy.operations import OperationAsking, OperationGateway
 from apipod_proxy.overview import Overview
 from apipod_proxy.pictures import studio
@@ -459,12 +460,21 @@ class Server:
 
 
 def proxies_of(environment: Mapping[str, str]) -> Proxies:
-    """The forward proxies that the environment names, in either spelling."""
+    """The forward proxies that the environment names, in either spelling. Raises OperatorMistake."""
 
     def find(name: str) -> str | None:
         return environment.get(name.lower()) or environment.get(name) or None
 
-    return Proxies(find("HTTP_PROXY"), find("HTTPS_PROXY"), find("NO_PROXY"))
+    http, https = find("HTTP_PROXY"), find("HTTPS_PROXY")
+    for name, url in (("HTTP_PROXY", http), ("HTTPS_PROXY", https)):
+        try:
+            Proxies(url)
+        except ValueError as error:
+            # The value may hold a password.
+            raise OperatorMistake(
+                f"{name} is *** (environment); allowed: http://[user:password@]host:port, or https:// to the proxy"
+            ) from error
+    return Proxies(http, https, find("NO_PROXY"))
 
 
 def endpoint_maker(proxies: Proxies) -> Callable[[Provider, Account, str], Endpoint]:

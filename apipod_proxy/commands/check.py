@@ -20,6 +20,8 @@ from apipod_proxy.preparation import base_urls, open_settings_store, open_vault,
 from apipod_proxy.settings import Loaded
 from apipod_proxy.upstream.provider import ProviderType, join_url
 from apipod_proxy.upstream.providers import PROVIDER_TYPES
+from apipod_proxy.upstream.proxy import Proxies
+from apipod_proxy.upstream.tls import Contexts
 from apipod_proxy.upstream.wire import credential, fill_options
 
 ASK_SECONDS = 10.0
@@ -35,6 +37,13 @@ class Asked(NamedTuple):
     url: str
     said: str
     well: bool
+
+
+class Way(NamedTuple):
+    """How to get to providers: as requests of clients do."""
+
+    proxies: Proxies
+    contexts: Contexts
 
 
 def run(arguments: Namespace, environ: Mapping[str, str]) -> int:
@@ -87,6 +96,7 @@ async def ask_all(
 ) -> list[Asked]:
     """Ask every account for its list of models, which costs nothing."""
     room = asyncio.Semaphore(AT_ONCE)
+    way = Way(proxies_of(environment), Contexts())
     timeout = aiohttp.ClientTimeout(total=ASK_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout, auto_decompress=True) as session:
 
@@ -95,16 +105,14 @@ async def ask_all(
             if missing is not None:
                 return Asked(provider.name, account.name, provider.base_url, missing, False)
             async with room:
-                return await _ask(session, provider, account, environment)
+                return await _ask(session, provider, account, way)
 
         return await asyncio.gather(
             *(ask(provider, account) for provider in providers for account in provider.accounts)
         )
 
 
-async def _ask(
-    session: aiohttp.ClientSession, provider: Provider, account: Account, environment: Mapping[str, str]
-) -> Asked:
+async def _ask(session: aiohttp.ClientSession, provider: Provider, account: Account, way: Way) -> Asked:
     kind = PROVIDER_TYPES[provider.type]
     surface = kind.surfaces.get("models")
     base = provider.base_url or kind.base_url
@@ -115,7 +123,7 @@ async def _ask(
     path = provider.options.get("models_path", surface.path)
     url = join_url(fill_options(base, provider.options), fill_options(path, provider.options))
     try:
-        said, well = await _answer(session, url, kind, provider, account, environment)
+        said, well = await _answer(session, url, kind, provider, account, way)
     except TimeoutError:
         said, well = f"no answer within {ASK_SECONDS:.0f} s", False
     except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -129,14 +137,29 @@ async def _answer(
     kind: ProviderType,
     provider: Provider,
     account: Account,
-    environment: Mapping[str, str],
+    way: Way,
 ) -> tuple[str, bool]:
-    headers = {**credential(kind.auth, account.api_key), **kind.headers, **provider.headers}
+    own = {name.lower(): value for name, value in provider.headers.items()}
+    headers = {**credential(kind.auth, account.api_key), **kind.headers, **own}
     parts = urlsplit(url)
-    proxy = proxies_of(environment).find(parts.scheme, parts.hostname or "", parts.port or 443)
-    through = None if proxy is None else f"http://{proxy.host}:{proxy.port}"
-    # A redirect would carry the key to another host.
-    async with session.get(url, headers=headers, proxy=through, allow_redirects=False) as answer:
+    tls = parts.scheme == "https"
+    proxy = way.proxies.find(parts.scheme, parts.hostname or "", parts.port or (443 if tls else 80))
+    through, asking = None, None
+    if proxy is not None:
+        host = f"[{proxy.host}]" if ":" in proxy.host else proxy.host
+        through = f"{'https' if proxy.tls else 'http'}://{host}:{proxy.port}"
+        if proxy.authorization is not None:
+            # Of a tunnel it is for the proxy alone; of a plain request it stands among the others.
+            asking = {"proxy-authorization": proxy.authorization}
+    async with session.get(
+        url,
+        headers=headers if tls or asking is None else headers | asking,
+        proxy=through,
+        proxy_headers=asking if tls else None,
+        ssl=await way.contexts.get(provider.options.get("ca_file")),
+        # A redirect would carry the key to another host.
+        allow_redirects=False,
+    ) as answer:
         if answer.status < 300:
             return REACHED, True
         if answer.status in (401, 403):

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
+from apipod_proxy.catalog.model import Account, Provider
+from apipod_proxy.commands.check import ask_all
 from tests.commands.conftest import Run
+from tests.fakes.certificates import Authority
+from tests.fakes.forward_proxy import ForwardProxy
 
 
 @pytest.fixture
@@ -78,3 +83,49 @@ def test_a_database_without_mistakes_is_fine(run: Run, provider: str, tmp_path: 
     ran = run("check")
     assert ran.code == 0
     assert ran.out.splitlines()[-1].endswith("ok")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_provider_is_asked_on_the_way_that_requests_take(scheme: str, tmp_path: Path) -> None:
+    heads = []
+
+    async def models(request: web.Request) -> web.Response:
+        heads.append(request.headers)
+        return web.json_response({"data": []})
+
+    authority = Authority(tmp_path)
+    tls = authority.server_context("provider.example") if scheme == "https" else None
+    app = web.Application()
+    app.router.add_get("/v1/models", models)
+    provider = Provider(
+        "p",
+        "p",
+        "openai",
+        f"{scheme}://provider.example",
+        (Account("a", "p", "a", "sk-1"),),
+        headers={"Authorization": "Bearer own"},
+        options={"ca_file": authority.ca_file},
+    )
+    server = TestServer(app, scheme=scheme)
+    await server.start_server(ssl=tls)
+    try:
+        assert server.port is not None
+        async with ForwardProxy(server.port, tls=authority.server_context("127.0.0.1")) as proxy:
+            url = f"https://user:s3cret@127.0.0.1:{proxy.port}"
+            (asked,) = await ask_all([provider], {}, {f"{scheme}_proxy": url})
+    finally:
+        await server.close()
+    assert asked.said == "ok"
+    assert b"proxy-authorization: basic dxnlcjpzm2nyzxq=" in proxy.heads[0].lower()
+    (head,) = heads
+    assert head.getall("authorization") == ["Bearer own"]
+    assert scheme == "http" or "proxy-authorization" not in head
+
+
+def test_a_proxy_that_is_none_is_one_line_that_shows_no_password(run: Run) -> None:
+    ran = run("check", HTTPS_PROXY="socks5://u:s3cret@h:1080")
+    assert (ran.code, ran.err) == (
+        1,
+        "apipod-proxy: HTTPS_PROXY is *** (environment);"
+        " allowed: http://[user:password@]host:port, or https:// to the proxy\n",
+    )
