@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -73,7 +73,8 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
 def _seconds(*, zero: bool) -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:
-            value = float(text)
+            # Python would also read 1_0, and digits of other scripts.
+            value = float(text) if text.isascii() and "_" not in text else math.nan
         except ValueError:
             value = math.nan
         if (0 <= value <= 86400) and (zero or value > 0):
@@ -168,7 +169,14 @@ def _database_url(text: str) -> str:
 def _redis_url(text: str) -> str:
     try:
         parts = urlsplit(text)
-        if parts.scheme in ("redis", "rediss", "unix") and (parts.hostname or parts.path):
+        databases = parse_qs(parts.query).get("db", [])
+        if parts.scheme != "unix" and parts.path.strip("/"):
+            databases.append(parts.path.strip("/"))
+        if (
+            parts.scheme in ("redis", "rediss", "unix")
+            and (parts.hostname or parts.path)
+            and all(re.fullmatch("[0-9]{1,9}", database) for database in databases)
+        ):
             _ = parts.port
             return text
     except ValueError:
@@ -340,9 +348,10 @@ class Settings:
         environ: Mapping[str, str],
         overrides: Mapping[str, str] | None = None,
         dotenv: Mapping[str, str] | None = None,
+        dotenv_name: str = ".env",
     ) -> Settings:
         """The settings of ``environ``, under those of the command line and over those of ``.env``; raises SettingsError."""
-        levels = [("command line", overrides or {}), ("environment", environ), (".env", dotenv or {})]
+        levels = [("command line", overrides or {}), ("environment", environ), (dotenv_name, dotenv or {})]
         values: dict[str, Any] = {}
         depth: dict[str, int] = {}
         for setting in SETTINGS:
@@ -440,23 +449,35 @@ def load(
     if env_file is not None and not path.is_file():
         raise SettingsError("--env-file", repr(str(env_file)), "command line", "a file that exists")
     values = read_env_file(path) if path.is_file() else {}
-    settings = Settings.from_env(environ, overrides, values)
+    settings = Settings.from_env(environ, overrides, values, str(path))
     return Loaded(settings, catalog_environment({**values, **environ}), _unknown_names(values, path, known))
 
 
 def read_env_file(path: Path) -> dict[str, str]:
     """Names and values of a .env file, taken literally: ``${NAME}`` in it is not expanded. Raises SettingsError."""
     # Deferred: most processes have no such file.
-    import dotenv
+    from dotenv.parser import parse_stream
 
     try:
-        values = dotenv.dotenv_values(path, interpolate=False, encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            bindings = list(parse_stream(file))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise SettingsError(
-            "--env-file", repr(str(path)), "command line", f"a file that can be read ({reason})"
+            "the file of settings", repr(str(path)), "--env-file", f"a file that can be read ({reason})"
         ) from error
-    return {name: value for name, value in values.items() if value is not None}
+    for binding in bindings:
+        if binding.error:
+            # It may hold a secret; and a setting that is quietly left out can be worse than a wrong one.
+            line = (
+                binding.original.line
+                + len(binding.original.string)
+                - len(binding.original.string.lstrip("\n"))
+            )
+            raise SettingsError(
+                f"line {line}", "not readable", str(path), "NAME=value, with the quotes around a value closed"
+            )
+    return {one.key: one.value for one in bindings if one.key is not None and one.value is not None}
 
 
 def catalog_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -74,6 +74,15 @@ BAD = [
     ("PORT", "65536", "PORT is '65536' (environment); allowed: a whole number from 0 to 65535"),
     ("PING_SECONDS", "0", "PING_SECONDS is '0' (environment); allowed: seconds, more than 0 to 86400"),
     ("DRAIN_SECONDS", "nan", "DRAIN_SECONDS is 'nan' (environment); allowed: seconds, 0 to 86400"),
+    ("PING_SECONDS", "1_0", "PING_SECONDS is '1_0' (environment); allowed: seconds, more than 0 to 86400"),
+    *(
+        (
+            "REDIS_URL",
+            url,
+            "REDIS_URL is *** (environment); allowed: redis://[user:password@]host:6379/0, rediss://… or unix:///path",
+        )
+        for url in ("redis://h/first", "redis://h?db=-1", "unix:///run/redis?db=x")
+    ),
     ("LOG_FORMAT", "xml", "LOG_FORMAT is 'xml' (environment); allowed: json | text"),
     (
         "HOST",
@@ -215,6 +224,17 @@ def test_dotenv_is_read_literally_and_unknown_names_are_warnings(tmp_path: Path)
     assert loaded.environment["ALICE_KEY"] == "from environment"
 
 
+@pytest.mark.parametrize("line", ['ENCRYPTION_KEY="s3cret', "PORT 80", "=80"])
+def test_a_line_of_an_env_file_that_cannot_be_read_is_named(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "my.env"
+    file.write_text(f"# note\nHOST=::1\n\n{line}\nLOG_LEVEL=INFO\n", encoding="utf-8")
+    with pytest.raises(SettingsError) as caught:
+        load({}, env_file=file)
+    assert str(caught.value) == (
+        f"line 4 is not readable ({file}); allowed: NAME=value, with the quotes around a value closed"
+    )
+
+
 def test_a_catalog_file_cannot_read_the_secrets_of_the_program() -> None:
     environ = {
         "ADMIN_SECRET": "x",
@@ -231,6 +251,9 @@ def test_an_env_file_that_is_named_must_exist(tmp_path: Path, monkeypatch: pytes
         load({}, env_file=tmp_path / "none.env")
     (tmp_path / "broken.env").write_bytes(b"PORT=\xff\n")
     with pytest.raises(SettingsError, match="not UTF-8"):
+        load({}, env_file=tmp_path / "broken.env")
+    (tmp_path / "broken.env").write_text("PORT=eighty\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"^PORT is 'eighty' \(.*broken\.env\); allowed: "):
         load({}, env_file=tmp_path / "broken.env")
     monkeypatch.chdir(tmp_path)
     assert load({}).settings == Settings()
