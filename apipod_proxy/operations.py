@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +13,14 @@ import orjson
 
 from apipod_proxy.attempt import Asking, Prepared, cleaned, text_headers
 from apipod_proxy.catalog.model import Candidate
-from apipod_proxy.dialect import ProtocolError, gemini_embeddings, tap
+from apipod_proxy.dialect import ProtocolError, gemini_embeddings, gigachat_embeddings, tap
 from apipod_proxy.dialect.identity import rewrite
 from apipod_proxy.dialect.multipart import replaced
 from apipod_proxy.dialect.operations import (
     EMBEDDINGS,
     GEMINI_BATCH_EMBED,
     GEMINI_EMBED,
+    GIGACHAT_EMBEDDINGS,
     Operation,
     OperationTop,
 )
@@ -28,7 +29,7 @@ from apipod_proxy.dialect.vocabulary import Usage
 from apipod_proxy.edge.answer import Answer
 from apipod_proxy.errors import Kind, MissingCapability, Unsupported, UpstreamBroken, UpstreamStatus
 from apipod_proxy.exchange import Exchange
-from apipod_proxy.gateway import DialectFrames, Gateway
+from apipod_proxy.gateway import DialectFrames, Gateway, Result
 from apipod_proxy.limit.estimate import MEDIA_TOKENS, input_tokens
 from apipod_proxy.route.index import Plan, for_operation
 from apipod_proxy.serving import Serving, Way
@@ -66,6 +67,8 @@ class OperationAsking(Asking):
             batch = top.operation.name == GEMINI_BATCH_EMBED
             if way == GEMINI_BATCH_EMBED:
                 asked = gemini_embeddings.to_gemini(x.body, model)
+            elif way == GIGACHAT_EMBEDDINGS:
+                asked = gigachat_embeddings.to_gigachat(x.body, model)
             else:
                 asked = gemini_embeddings.to_openai(x.body, model, batch=batch)
             return Prepared(wire, asked.body, False, asked.dropped)
@@ -141,7 +144,9 @@ class OperationAsking(Asking):
             return self._as_it_is(x, top, pump, body)
         try:
             if not prepared.spliced:
-                return self._translated(x, top, prepared, body), usage_of(body)
+                told = self._translated(x, top, prepared, body)
+                # There it stands on each vector, and is summed by the translation.
+                return told, usage_of(told if prepared.wire.dialect == GIGACHAT_EMBEDDINGS else body)
             answer = tap.rewrite_answer(top.dialect, body, x.requested_model)
         except ProtocolError as exc:
             raise UpstreamBroken(str(exc)) from exc
@@ -176,6 +181,8 @@ class OperationAsking(Asking):
         if prepared.wire.dialect == EMBEDDINGS:
             return gemini_embeddings.from_openai(body, batch=top.operation.name == GEMINI_BATCH_EMBED)
         packed = bytes(top.members.get("encoding_format", b"")) == b'"base64"'
+        if prepared.wire.dialect == GIGACHAT_EMBEDDINGS:
+            return gigachat_embeddings.from_gigachat(body, x.requested_model, packed=packed)
         return gemini_embeddings.from_gemini(body, x.requested_model, packed=packed, tokens=x.input_estimate)
 
 
@@ -236,6 +243,9 @@ class OperationGateway(Gateway):
 
     def headers(self, x: Exchange, candidate: Candidate) -> bytes:
         return self._main.headers(x, candidate)
+
+    async def _patiently(self, waiting: Awaitable[Result]) -> Result:
+        return await self._main._patiently(waiting)
 
     def watch(self, pump: StreamPump | WholePump) -> None:
         self._main.watch(pump)

@@ -68,10 +68,13 @@ async def test_a_request_that_waits_for_room_is_refused(serve: Serve, upstream: 
     await first
 
 
-async def test_a_request_in_the_pause_before_a_repeat_is_refused(serve: Serve, upstream: Upstreams) -> None:
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings"])
+async def test_a_request_in_the_pause_before_a_repeat_is_refused(
+    serve: Serve, upstream: Upstreams, path: str
+) -> None:
     server = await upstream(refuses(500))
     rig = await serve(catalog(server, retries={"attempts": 3, "base": 60, "max": 60}))
-    asked = asyncio.create_task(rig.ask(chat()))
+    asked = asyncio.create_task(rig.ask({**chat(), "input": "Hi"}, path))
     await until(lambda: rig.server.upstream_health.status(0))
     await assert_told(rig, asked)
 
