@@ -13,6 +13,7 @@ from apipod_proxy.catalog.vault import Vault
 from apipod_proxy.preparation import migrate, open_settings_store, open_vault
 from apipod_proxy.settings import Loaded, load, parse_addr
 from apipod_proxy.store import Store
+from apipod_proxy.upstream.providers import PROVIDER_TYPES
 
 
 class Facts(NamedTuple):
@@ -25,7 +26,11 @@ class Facts(NamedTuple):
 def loaded(arguments: Namespace, environ: Mapping[str, str]) -> Loaded:
     """The settings of a command line; what is odd in ``.env`` is said. Raises SettingsError."""
     addr = getattr(arguments, "addr", None)
-    found = load(environ, parse_addr(addr) if addr else {}, arguments.env_file, _names_in_catalog(arguments))
+    known = [
+        *_names_in_catalog(arguments),
+        *(kind.key_variable for kind in PROVIDER_TYPES.values() if kind.key_variable),
+    ]
+    found = load(environ, parse_addr(addr) if addr else {}, arguments.env_file, known)
     for warning in found.warnings:
         print(f"apipod-proxy: {warning}", file=sys.stderr)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,6 +14,8 @@ import orjson
 
 from apipod_proxy.app import Launch, Server
 from apipod_proxy.auth.keys import new_key
+from apipod_proxy.catalog.loader import load
+from apipod_proxy.catalog.model import Snapshot
 from apipod_proxy.commands.common import facts, loaded
 from apipod_proxy.commands.serve import until_stopped, with_logs
 from apipod_proxy.edge.logs import LineWriter
@@ -31,6 +34,11 @@ SIMULATED = (SIMULATED_MODEL, "sim-200-10")
 ALIASES = {"google_ai_studio": ("google_ai_studio", "gemini")}
 """Provider types that people know by another name; all others are reachable as their type's name/MODEL."""
 
+SIMULATOR = "simulator"
+
+OPTION_VARIABLES = {"account_id": "CLOUDFLARE_ACCOUNT_ID"}
+"""Where the environment has, by custom, what stands in braces in a type's address."""
+
 ANTIGRAVITY_MODELS = {"claude-sonnet-4-5": 20, "gemini-3-flash": 80}
 """Weights of the route ``cursor-pro-sonnet``."""
 
@@ -44,6 +52,8 @@ def run(arguments: Namespace, environ: Mapping[str, str]) -> int:
         async with await start_simulator() as simulator:
             text = orjson.dumps(catalog(simulator.url, key, found)).decode()
             async with facts(given) as (store, vault):
+                async with store.reading() as session:
+                    refuse_other_catalogs((await load(session, vault, strict=False)).snapshot, store.place)
                 await apply_text(store, vault, text, "the demo's catalog")
             launch = Launch(given.settings, given.environment, lines)
             return await until_stopped(
@@ -63,6 +73,14 @@ def on_sqlite(given: Loaded) -> Loaded:
     return given._replace(settings=settings)
 
 
+def refuse_other_catalogs(there: Snapshot, place: str) -> None:
+    """Applying the demo's catalog deletes what another file or take-over has made, so that is left alone. Raises OperatorMistake."""
+    if (there.providers or there.users) and SIMULATOR not in there.providers:
+        raise OperatorMistake(
+            f"{place} holds a catalog that is not the demo's; give the demo a folder of its own: DATA_DIR=demo-data apipod-proxy demo"
+        )
+
+
 def own_key(path: Path) -> str:
     """The demo's client key: kept in ``path``, which is this user's alone, and made where there is none."""
     try:
@@ -80,21 +98,29 @@ def own_key(path: Path) -> str:
     return key
 
 
-def providers_in(environment: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """The providers whose key ``environment`` holds, as the catalog has them."""
-    found: dict[str, dict[str, str]] = {}
+def providers_in(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """The providers whose key ``environment`` holds, and whatever else their address needs, as the catalog has them."""
+    found: dict[str, dict[str, Any]] = {}
     for name, kind in PROVIDER_TYPES.items():
-        if kind.key_variable and kind.base_url and environment.get(kind.key_variable):
-            found[name] = {"type": name, "api_key": f"${{{kind.key_variable}}}"}
+        if not (kind.key_variable and kind.base_url and environment.get(kind.key_variable)):
+            continue
+        needed = {
+            option: OPTION_VARIABLES.get(option, "") for option in re.findall(r"{(\w+)}", kind.base_url)
+        }
+        if not all(environment.get(variable) for variable in needed.values()):
+            continue
+        found[name] = {"type": name, "api_key": f"${{{kind.key_variable}}}"}
+        if needed:
+            found[name]["options"] = {option: f"${{{variable}}}" for option, variable in needed.items()}
     if "antigravity" in found and environment.get("ANTIGRAVITY_URL"):
         found["antigravity"]["base_url"] = "${ANTIGRAVITY_URL}"
     return found
 
 
-def catalog(simulator_url: str, key: str, found: Mapping[str, dict[str, str]]) -> dict[str, Any]:
+def catalog(simulator_url: str, key: str, found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """The demo's catalog: real providers under their names, and the simulator for every other name."""
-    providers: dict[str, Any] = {"simulator": {"type": "simulator", "base_url": simulator_url}, **found}
-    models: dict[str, Any] = {name: {"provider": "simulator"} for name in SIMULATED}
+    providers: dict[str, Any] = {SIMULATOR: {"type": "simulator", "base_url": simulator_url}, **found}
+    models: dict[str, Any] = {name: {"provider": SIMULATOR} for name in SIMULATED}
     routes: dict[str, Any] = {
         f"{alias}/*": {"targets": [{"provider": name}]}
         for name in providers
@@ -107,7 +133,7 @@ def catalog(simulator_url: str, key: str, found: Mapping[str, dict[str, str]]) -
         routes["cursor-pro-sonnet"] = {
             "targets": [{"model": name, "weight": weight} for name, weight in ANTIGRAVITY_MODELS.items()]
         }
-    routes["*"] = {"targets": [{"provider": "simulator"}]}
+    routes["*"] = {"targets": [{"provider": SIMULATOR}]}
     return {
         "providers": providers,
         "models": models,
