@@ -99,8 +99,7 @@ def from_data_url(url: str) -> bytes | None:
 
 
 def _loads(link: Link, spoken: str, spliced: bool, fetches_urls: bool) -> bool:
-    host = urlsplit(link.url).hostname if link.url.startswith("http") else None
-    if host in _GOOGLES:
+    if _host_of(link.url) in _GOOGLES:
         return True
     if spliced or not fetches_urls:
         return fetches_urls
@@ -111,6 +110,14 @@ def _loads(link: Link, spoken: str, spliced: bool, fetches_urls: bool) -> bool:
     if kind == "document" and media_types.guess(link.url, kind) == "application/pdf":
         kind = "pdf"
     return kind in _LOADED.get(spoken, frozenset({"image"}))
+
+
+def _host_of(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname if url.startswith("http") else None
+    except ValueError:
+        # Malformed, which whoever loads it will say.
+        return None
 
 
 def _is_url(value: Json) -> bool:
@@ -212,7 +219,7 @@ def file_name(name: Json, url: str, media_type: str) -> str:
     """A name for the file, whose end tells its type: the given one, else that in its URL."""
     if isinstance(name, str) and name:
         return name
-    last = "" if url.startswith("data:") else unquote(urlsplit(url).path.rpartition("/")[2])
+    last = "" if url.startswith("data:") else unquote(media_types.path_of(url).rpartition("/")[2])
     if media_types.guess(last) == media_type:
         return last
     ending = next((end for end, kind in media_types.SUFFIXES.items() if kind == media_type), "txt")

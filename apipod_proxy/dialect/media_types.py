@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 SUFFIXES = {
     "png": "image/png",
     "jpg": "image/jpeg",
@@ -63,11 +61,16 @@ def kind_of(media_type: str | None) -> str:
 def guess(name: str | None, kind: str | None = None) -> str | None:
     """The media type that a file name or URL suggests, else the usual one of its kind."""
     if name:
-        path = urlsplit(name).path if "://" in name else name
+        path = path_of(name) if "://" in name else name
         found = SUFFIXES.get(path.rpartition(".")[2].lower())
         if found:
             return found
     return DEFAULTS.get(kind or "")
+
+
+def path_of(url: str) -> str:
+    """The path in a URL, which may be any text: no client's URL fails here."""
+    return url.partition("://")[2].partition("#")[0].partition("?")[0].partition("/")[2]
 
 
 _STANDARD = str.maketrans("-_", "+/")

@@ -211,6 +211,7 @@ def test_what_is_no_url_of_a_file_is_left_alone(dialect: str, body: Any) -> None
         ("openai_chat", "openai_responses", "https://a.org/a.txt", "document_url", True, False),
         ("openai_chat", "gemini", PNG, "image_url", True, True),
         ("openai_chat", "gemini", "https://www.youtube.com/watch?v=x", "video_url", True, False),
+        ("openai_chat", "gemini", "http://[broken", "image_url", True, True),
         ("openai_chat", "cohere", PNG, "image_url", True, False),
         ("openai_chat", "cohere", PNG, "document_url", True, True),
     ],

@@ -29,6 +29,9 @@ def test_a_type_is_of_a_kind(media_type: str | None, kind: str) -> None:
         ("notes", "document", "application/pdf"),
         (None, "audio", "audio/mpeg"),
         ("noname", None, None),
+        ("https://example.py", None, None),
+        ("http://[broken", None, None),
+        ("http://broken]/a.png", None, "image/png"),
     ],
 )
 def test_a_name_suggests_a_type(name: str | None, kind: str | None, media_type: str | None) -> None:
