@@ -42,28 +42,39 @@ class Asked(NamedTuple):
 def to_gemini(body: bytes, model: str) -> Asked:
     """A request of ``/v1/embeddings`` as one of ``batchEmbedContents``. BadRequest for tokens, which only OpenAI's models read."""
     source = parse(body)
-    given = required(source.get("input"), "$.input")
-    texts = [given] if isinstance(given, str) else a_list(given, "$.input")
-    if not texts:
-        raise BadRequest("Expected at least one text", "$.input")
+    texts = texts_of(source)
     size = opt_int(source, "dimensions", "$")
-    packing = opt_text(source, "encoding_format", "$")
-    if packing not in (None, "float", "base64"):
-        raise BadRequest("Expected float or base64", "$.encoding_format")
+    packed = wants_packed(source)
     requests = []
-    for index, text in enumerate(texts):
-        path = "$.input" if texts is not given else f"$.input[{index}]"
-        if isinstance(text, int | list):
-            raise BadRequest("This model reads texts, not tokens", path)
-        request: Object = {
-            "model": f"models/{model}",
-            "content": {"parts": [{"text": a_text(text, path)}]},
-        }
+    for text in texts:
+        request: Object = {"model": f"models/{model}", "content": {"parts": [{"text": text}]}}
         if size is not None:
             request["outputDimensionality"] = size
         requests.append(request)
     dropped = tuple(name for name in ("user",) if source.get(name) is not None)
-    return Asked(orjson.dumps({"requests": requests}), packing == "base64", dropped)
+    return Asked(orjson.dumps({"requests": requests}), packed, dropped)
+
+
+def texts_of(source: Object) -> list[str]:
+    """The ``input`` of a request of ``/v1/embeddings``. BadRequest for tokens, which only OpenAI's models read."""
+    given = required(source.get("input"), "$.input")
+    texts = [given] if isinstance(given, str) else a_list(given, "$.input")
+    if not texts:
+        raise BadRequest("Expected at least one text", "$.input")
+    for index, text in enumerate(texts):
+        path = "$.input" if texts is not given else f"$.input[{index}]"
+        if isinstance(text, int | list):
+            raise BadRequest("This model reads texts, not tokens", path)
+        a_text(text, path)
+    return texts
+
+
+def wants_packed(source: Object) -> bool:
+    """Whether the client of ``/v1/embeddings`` wants its vectors in base64."""
+    packing = opt_text(source, "encoding_format", "$")
+    if packing not in (None, "float", "base64"):
+        raise BadRequest("Expected float or base64", "$.encoding_format")
+    return packing == "base64"
 
 
 def from_gemini(body: bytes, model: str, *, packed: bool, tokens: int) -> bytes:

@@ -32,6 +32,7 @@ from apipod_proxy.dialect.vocabulary import (
     End,
     Event,
     Finish,
+    Heartbeat,
     Json,
     Media,
     Message,
@@ -67,6 +68,12 @@ REASONS: Mapping[str, StopReason] = MappingProxyType(
 
 Object = dict[str, Json]
 
+COLDEST = 0.0001
+"""It refuses 0; whatever is below 0.001 makes its answers as steady as they can be."""
+
+IN_PROGRESS = "function_in_progress"
+"""The role of what it says while one of its own functions works: how long that will still take."""
+
 _STATE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 """An id of a call that is GigaChat's own; others come from elsewhere and mean nothing to it."""
 
@@ -81,7 +88,7 @@ def encode_request(call: Call, aim: Aim) -> Encoded:
     if call.max_tokens is not None:
         body["max_tokens"] = dropped.cut(call.max_tokens, aim.max_output)
     if call.sampling.temperature is not None:
-        body["temperature"] = call.sampling.temperature
+        body["temperature"] = max(call.sampling.temperature, COLDEST)
     if call.sampling.top_p is not None:
         body["top_p"] = call.sampling.top_p
     _write_functions(call, body, dropped)
@@ -334,6 +341,9 @@ class Decoder:
                     self._finish(reason, events)
 
     def _delta(self, delta: Object, events: list[Event]) -> None:
+        if delta.get("role") == IN_PROGRESS:
+            events.append(Heartbeat())
+            return
         state = delta.get("functions_state_id")
         if isinstance(state, str) and state:
             self._state = state

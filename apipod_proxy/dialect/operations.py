@@ -20,6 +20,7 @@ from apipod_proxy.errors import BadRequest
 EMBEDDINGS = "embeddings"
 GEMINI_EMBED = "gemini_embed"
 GEMINI_BATCH_EMBED = "gemini_batch_embed"
+GIGACHAT_EMBEDDINGS = "gigachat_embeddings"
 
 
 class Operation(NamedTuple):
@@ -40,7 +41,12 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {
         row.name: row
         for row in (
-            Operation(EMBEDDINGS, "openai_chat", "embeddings", (EMBEDDINGS, GEMINI_BATCH_EMBED)),
+            Operation(
+                EMBEDDINGS,
+                "openai_chat",
+                "embeddings",
+                (EMBEDDINGS, GEMINI_BATCH_EMBED, GIGACHAT_EMBEDDINGS),
+            ),
             Operation("images", "openai_chat", "image generation", ("images",)),
             Operation("completions", "openai_chat", "text completions", ("completions",)),
             Operation("moderations", "openai_chat", "moderations", ("moderations",)),

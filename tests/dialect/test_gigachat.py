@@ -13,6 +13,7 @@ from apipod_proxy.dialect.vocabulary import (
     Event,
     Failure,
     Finish,
+    Heartbeat,
     Start,
     StopReason,
     TextDelta,
@@ -95,6 +96,11 @@ def test_parallel_calls_become_pairs() -> None:
         USER,
     ]
     assert encoded(history[:2])[0]["messages"][-1]["function_call"]["name"] == "look"
+
+
+def test_a_temperature_of_zero_is_the_least_that_it_takes() -> None:
+    assert encoded(temperature=0)[0]["temperature"] == 0.0001
+    assert "temperature" not in encoded()[0]
 
 
 def test_images_are_refused_with_their_place() -> None:
@@ -193,6 +199,13 @@ def test_failures_within_a_stream_are_seen() -> None:
         decoder.feed(b'data: {"status": 500, "message": "Internal Server Error"}\n\n')[0], Failure
     )
     assert decoder.feed(b'data: {"odd": 1}\n\ndata: {oops\n\n') == [Unknown(b'{"odd": 1}'), Unknown(b"{oops")]
+
+
+def test_what_its_own_functions_say_while_they_work_is_no_text() -> None:
+    working = chunk({"role": "function_in_progress", "name": "text2image", "content": "12 s"})
+    events = events_of(working + chunk({"content": "Done"}, finish_reason="stop"))
+    assert Heartbeat() in events
+    assert [event.text for event in events if isinstance(event, TextDelta)] == ["Done"]
 
 
 def test_a_stream_that_is_cut_raises() -> None:

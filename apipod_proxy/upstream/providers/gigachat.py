@@ -11,7 +11,11 @@ from apipod_proxy.upstream.provider import TRACE_HEADERS, Auth, ProviderType, Su
 TYPE = ProviderType(
     name="gigachat",
     base_url="https://gigachat.devices.sberbank.ru/api/v1",
-    surfaces={"gigachat": Surface("/v1/chat/completions")},
+    surfaces={
+        "gigachat": Surface("/v1/chat/completions"),
+        "gigachat_embeddings": Surface("/v1/embeddings"),
+        "models": Surface("/v1/models"),
+    },
     auth=Auth.NONE,
     oauth=OAuth("https://ngw.devices.sberbank.ru:9443/api/v2/oauth", "GIGACHAT_API_PERS"),
     forward=TRACE_HEADERS,

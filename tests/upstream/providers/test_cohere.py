@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import aiohttp
+import openai
 import orjson
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from tests.dialect.test_cohere import START, end, frame
-from tests.serve.conftest import Gateway, Launch, chat, client, launch, message, simulator
+from tests.serve.conftest import KEY, Gateway, Launch, chat, client, launch, message, simulator
 
 __all__ = ["client", "launch", "simulator"]
 
@@ -48,12 +49,30 @@ class FakeCohere:
         await response.write(end(finish_reason="COMPLETE", usage=usage))
         return response
 
+    async def embed(self, request: web.Request) -> web.Response:
+        """Its surface for clients of OpenAI, which knows no members but these."""
+        if request.headers.get("authorization") != "Bearer co-key":
+            return web.json_response({"id": "e-1", "message": "invalid api token"}, status=401)
+        body = orjson.loads(await request.read())
+        self.asked.append(body)
+        if body.keys() - {"model", "input", "encoding_format", "dimensions"}:
+            return web.json_response({"id": "e-3", "message": "unknown field"}, status=422)
+        if body["model"] == "gone":
+            return web.json_response({"id": "e-2", "message": "model 'gone' not found"}, status=404)
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        packed = body.get("encoding_format") == "base64"
+        vector = "AAAAPwAAgL8=" if packed else [0.5, -1.0]
+        data = [{"object": "embedding", "index": n, "embedding": vector} for n, _ in enumerate(texts)]
+        usage = {"prompt_tokens": 4, "total_tokens": 4}
+        return web.json_response({"object": "list", "data": data, "model": body["model"], "usage": usage})
+
 
 @pytest.fixture
 async def cohere() -> AsyncIterator[FakeCohere]:
     fake = FakeCohere()
     app = web.Application()
     app.router.add_post("/v2/chat", fake.chat)
+    app.router.add_post("/compatibility/v1/embeddings", fake.embed)
     async with TestServer(app) as server:
         fake.url = str(server.make_url("")).rstrip("/")
         yield fake
@@ -109,3 +128,17 @@ async def test_a_refused_key_is_the_gateways_trouble(
     gateway = await begin(launch, cohere, "wrong")
     async with client.post(f"{gateway.base}/v1/chat/completions", json=chat("command")) as response:
         assert response.status == 502
+
+
+@pytest.mark.parametrize("base", ["", "/v2", "/compatibility/v1"])
+async def test_it_makes_embeddings(launch: Launch, cohere: FakeCohere, base: str) -> None:
+    cohere.url += base
+    gateway = await begin(launch, cohere)
+    async with openai.AsyncOpenAI(base_url=f"{gateway.base}/v1", api_key=KEY, max_retries=0) as sdk:
+        made = await sdk.embeddings.create(model="command", input="Hi")
+        assert (made.data[0].embedding, made.usage.prompt_tokens, made.model) == ([0.5, -1.0], 4, "command")
+        made = await sdk.embeddings.create(model="command", input=["a", "b"], encoding_format="float")
+        assert [one.index for one in made.data] == [0, 1]
+        with pytest.raises(openai.NotFoundError):
+            await sdk.embeddings.create(model="gone", input="Hi")
+    assert [body["model"] for body in cohere.asked] == ["command-a", "command-a", "gone"]

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import openai
 import orjson
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.serve.conftest import Gateway, Launch, chat, client, launch, simulator
+from tests.serve.conftest import KEY, Gateway, Launch, chat, client, launch, simulator
 
 __all__ = ["client", "launch", "simulator"]
 
@@ -68,6 +69,19 @@ class FakeGigaChat:
         await response.write(b"data: [DONE]\n\n")
         return response
 
+    async def embed(self, request: web.Request) -> web.Response:
+        if request.headers.get("authorization") != f"Bearer token-{self.sold}":
+            return web.json_response({"status": 401, "message": "Unauthorized"}, status=401)
+        body = orjson.loads(await request.read())
+        self.asked.append(body)
+        if not isinstance(body["input"], list):
+            return web.json_response({"status": 422, "message": "input: must be a list"}, status=422)
+        data = [
+            {"object": "embedding", "index": index, "embedding": [0.5, -1.0], "usage": {"prompt_tokens": 3}}
+            for index, _ in enumerate(body["input"])
+        ]
+        return web.json_response({"object": "list", "model": "Embeddings", "data": data})
+
 
 @pytest.fixture
 async def giga() -> AsyncIterator[FakeGigaChat]:
@@ -75,6 +89,7 @@ async def giga() -> AsyncIterator[FakeGigaChat]:
     app = web.Application()
     app.router.add_post("/api/v2/oauth", fake.sell)
     app.router.add_post("/api/v1/chat/completions", fake.chat)
+    app.router.add_post("/api/v1/embeddings", fake.embed)
     async with TestServer(app) as server:
         fake.url = str(server.make_url("")).rstrip("/")
         yield fake
@@ -156,3 +171,17 @@ async def test_a_tool_is_called_and_answered(
         },
         {"role": "function", "name": "weather", "content": '{"result":"cold"}'},
     ]
+
+
+async def test_it_makes_embeddings_for_clients_of_openai(launch: Launch, giga: FakeGigaChat) -> None:
+    gateway = await begin(launch, giga)
+    async with openai.AsyncOpenAI(base_url=f"{gateway.base}/v1", api_key=KEY, max_retries=0) as sdk:
+        # The SDK asks for packed vectors on its own account.
+        made = await sdk.embeddings.create(model="giga", input="Привет")
+        assert (made.data[0].embedding, made.usage.prompt_tokens, made.model) == ([0.5, -1.0], 3, "giga")
+        made = await sdk.embeddings.create(model="giga", input=["a", "b"], encoding_format="float")
+        assert ([one.index for one in made.data], made.usage.total_tokens) == ([0, 1], 6)
+        with pytest.raises(openai.BadRequestError):
+            await sdk.embeddings.create(model="giga", input=[[1, 2]])
+    assert giga.asked[0] == {"model": "GigaChat-2", "input": ["Привет"]}
+    assert giga.sold == 1
