@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from aiohttp.web_protocol import RequestPayloadError
 
+from apipod_proxy.catalog.model import key_prefix
 from apipod_proxy.edge.body import BROKEN_BODY
 from apipod_proxy.edge.cors import Cors
 from apipod_proxy.edge.incoming import Request
@@ -19,6 +20,8 @@ from apipod_proxy.edge.server import Handler
 from apipod_proxy.errors import BadRequest, InternalError, MethodNotAllowed, NotFound, ProxyError
 
 SERVER = "apipod-proxy"
+KEYS = "/admin/keys/"
+"""Before what names a key in a path; it may be the key itself."""
 REQUEST_ID = web.RequestKey("request_id", str)
 log = logging.getLogger("apipod_proxy.edge")
 
@@ -115,7 +118,7 @@ class Guard:
             request[REQUEST_ID],
             request.headers.get("x-request-id"),
             request.method,
-            request.path,
+            shown(request.path),
             answer.status,
             self._monotonic() - started,
             request.remote,
@@ -135,5 +138,13 @@ def as_proxy_error(exc: Exception, request: Request) -> ProxyError:
         return BadRequest(exc.reason)
     if isinstance(exc, RequestPayloadError):
         return BadRequest(BROKEN_BODY)
-    log.error("An error was not foreseen: %s %s", request.method, request.path, exc_info=exc)
+    log.error("An error was not foreseen: %s %s", request.method, shown(request.path), exc_info=exc)
     return InternalError()
+
+
+def shown(path: str) -> str:
+    """``path`` as it may be kept: of a key no more than its beginning."""
+    if not path.startswith(KEYS):
+        return path
+    key, slash, verb = path.removeprefix(KEYS).partition("/")
+    return f"{KEYS}{key_prefix(key)}…{slash}{verb}"

@@ -23,6 +23,21 @@ async def test_every_answer_has_an_id_of_the_gateway_and_its_name(serve: Serve) 
     assert (seen.method, seen.path, seen.status, seen.error) == ("POST", "/echo", 200, None)
 
 
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        (b"/admin/keys/apk_0123456789abcdefghijklmnop", "/admin/keys/apk_01234567…"),
+        (b"/admin/keys/apk_0123456789abcdefghijklmnop/rotate", "/admin/keys/apk_01234567…/rotate"),
+        (b"/admin/keys/short", "/admin/keys/sh…"),
+        (b"/admin/keys", "/admin/keys"),
+    ],
+)
+async def test_a_key_in_a_path_is_not_kept_whole(serve: Serve, asked: bytes, kept: str) -> None:
+    served = await serve()
+    await served.say(get(asked))
+    assert [seen.path for seen in served.seen] == [kept]
+
+
 async def test_anthropic_clients_read_the_id_as_request_id_too(serve: Serve) -> None:
     served = await serve()
     answer = await served.say(get(b"/nowhere", b"anthropic-version: 2023-06-01"))
