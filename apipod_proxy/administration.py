@@ -42,6 +42,9 @@ class Office:
         # Deferred for the same reason.
         from apipod_proxy.catalog.document import CatalogMistakes, read_document
 
+        if not text.strip():
+            # A file that its sender did not find. What it means in a catalog, to delete all that files made, takes a word: {}.
+            raise BadRequest("The catalog is empty; to delete everything send {}.")
         makers = self.makers
         try:
             # A thread, because a file of ten thousand keys takes a second.

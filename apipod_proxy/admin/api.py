@@ -19,6 +19,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HEADER = "x-admin-secret"
 DEFAULT_TIER = "elite"
 DAY_MS = 86_400_000
+FIELDS_OF_A_KEY = ("name", "tier", "subscription", "expires_in", "user")
 FOREVER = 2**62
 YAML = "application/yaml"
 
@@ -87,6 +88,10 @@ class AdminApi:
     async def create_key(self, request: web.Request) -> web.Response:
         """``{name, tier? | subscription?, expires_in?, user?}`` → 201 with the key, which is shown this once."""
         body = await self._json(request)
+        for field in body:
+            # A misspelt expires_in would be a key for ever.
+            if field not in FIELDS_OF_A_KEY:
+                raise BadRequest(f"is unknown; allowed: {', '.join(FIELDS_OF_A_KEY)}", f"$.{field}")
         name = _text(body, "name", required=True)
         tier, subscription = _text(body, "tier"), _text(body, "subscription")
         if tier and subscription and tier != subscription:

@@ -118,6 +118,7 @@ BAD = [
     (b'{"name": "a", "tier": 5}', "allowed: a text - at `$.tier`"),
     (b'{"name": "a", "tier": "x", "subscription": "y"}', "found beside a subscription of another name"),
     (b'{"name": "a", "tier": "x", "user": "y"}', "found beside a tier or subscription"),
+    (b'{"name": "a", "expire_in": "30d"}', "is unknown; allowed: name, tier, subscription, expires_in, user"),
     (b'{"name": "a", "expires_in": "soon"}', "found 'soon'; allowed: whole seconds"),
     (b'{"name": "a", "expires_in": -1}', "found -1; allowed: whole seconds"),
 ]
@@ -184,6 +185,16 @@ async def test_mistakes_in_a_catalog_are_told_and_change_nothing(admin: Fixture)
         "message"
     ] == "The catalog is not UTF-8 text."
     assert admin.watcher.snapshot.models == {}
+
+
+async def test_an_empty_file_deletes_nothing_and_an_empty_table_everything(admin: Fixture) -> None:
+    await admin.ask("POST", "/admin/apply", data=FULL)
+    for nothing in (b"", b" \n"):
+        error = await admin.ask("PUT", "/admin/apply", 400, data=nothing)
+        assert error["error"]["message"] == "The catalog is empty; to delete everything send {}."
+    assert admin.watcher.snapshot.models
+    await admin.ask("PUT", "/admin/apply", data=b"{}")
+    assert not admin.watcher.snapshot.models
 
 
 # Usage
