@@ -187,7 +187,12 @@ class Gateway:
             again: list[Candidate] | None = None
             for candidate in candidates:
                 half = self.serving.seat(candidate).half
-                lease = room.admit_now(half) if room.instant else await room.admit(half)
+                try:
+                    lease = room.admit_now(half) if room.instant else await room.admit(half)
+                except BaseException:
+                    # The caller has no room, or left while the back end was asked.
+                    parts.health.skipped(candidate)
+                    raise
                 if lease is None:
                     parts.health.skipped(candidate)
                     continue

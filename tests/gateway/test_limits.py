@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
 import pytest
 
-from tests.gateway.conftest import Body, Serve, Upstreams, answers, catalog, chat, message
+from tests.gateway.conftest import ADMIN, Body, Serve, Upstreams, answers, catalog, chat, message, refuses
 
 GEMINI = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
 RESPONSE = {"model": "x", "input": "Hi"}
@@ -147,3 +148,15 @@ async def test_a_failed_attempt_counts_where_it_was_made_and_not_for_the_caller(
     assert used["model", "m0", "rpd"] == used["model", "m1", "rpd"] == 1
     assert (used["model", "m0", "tpd"], used["model", "m1", "tpd"]) == (0, 10)
     assert sorted(value for key, value in used.items() if key[0] == "key") == [1, 10]
+
+
+async def test_who_is_refused_takes_no_probe_from_others(serve: Serve, upstream: Upstreams) -> None:
+    flaky, good = await upstream([*refuses(500)[:2], *answers()]), await upstream(answers())
+    config = catalog(flaky, good, breaker={"failures": 1, "open": 0.05})
+    config["users"]["u"]["keys"][0]["limits"] = {"rpd": 1}
+    rig = await serve(config)
+    assert (await rig.ask(chat()))[0].headers["x-apipod-model"] == "m1"
+    await asyncio.sleep(0.06)
+    assert (await rig.ask(chat()))[0].status == 429
+    answer, _ = await rig.ask(chat(), authorization=f"Bearer {ADMIN}")
+    assert answer.headers["x-apipod-model"] == "m0"
