@@ -121,7 +121,11 @@ async def _next_with_room(
     gateway: Gateway, ask: Ask, race: Race, rest: Iterable[Candidate]
 ) -> tuple[Candidate, Lease] | None:
     for candidate in rest:
-        lease = await ask.room.admit(gateway.serving.seat(candidate).half)
+        try:
+            lease = await ask.room.admit(gateway.serving.seat(candidate).half)
+        except BaseException:
+            gateway.parts.health.skipped(candidate)
+            raise
         if lease is not None and race.winner is None:
             return candidate, lease
         gateway.parts.health.skipped(candidate)
@@ -142,12 +146,13 @@ async def _outcome(
     ended = Ended(None, first)
     while running:
         done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            candidate = running.pop(task)
-            failed = task.result()
-            if failed is None:
-                return Ended(None, candidate)
-            if not isinstance(failed, Outrun):
+        ends = [Ended(task.result(), running.pop(task)) for task in done]
+        for end in ends:
+            if end.failed is None:
+                # First of all: what ended in the same moment, and in whatever way, came too late.
+                return end
+        for failed, candidate in ends:
+            if failed is not None and not isinstance(failed, Outrun):
                 ended = Ended(failed, candidate)
                 if gateway.verdict(failed, candidate).action is Action.FINAL:
                     race.abandon()

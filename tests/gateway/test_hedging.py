@@ -7,6 +7,9 @@ import time
 
 import pytest
 
+from apipod_proxy.errors import Kind, ProxyError, UpstreamStatus
+from apipod_proxy.gateway import Ask
+from apipod_proxy.hedging import Race, _outcome
 from apipod_proxy.route.hedge import ENOUGH, MOST_EXTRA
 from tests.fakes.server import Do, Script, ScriptedServer
 from tests.gateway.conftest import (
@@ -222,3 +225,24 @@ async def test_a_route_learns_when_it_is_late(serve: Serve, upstream: Upstreams)
     delay = rig.server.gateway.hedges.delay("x")
     assert delay is not None
     assert delay < 1
+
+
+async def test_an_answer_counts_before_a_rejection_of_the_same_moment(
+    serve: Serve, upstream: Upstreams
+) -> None:
+    server = await upstream(answers())
+    rig = await serve(hedging(server, server))
+    gateway, loop = rig.server.gateway, asyncio.get_running_loop()
+    first, second = (pair.candidate for pair in gateway.serving.routes.resolve("s", "x").pairs)
+    ask = Ask(None, None, None, None, None)  # type: ignore[arg-type]
+    rejected = UpstreamStatus(400, kind=Kind.INVALID_REQUEST, final=True)
+
+    async def ending(error: ProxyError | None) -> ProxyError | None:
+        return error
+
+    # Which of two that are done comes first is a matter of their addresses.
+    for _ in range(20):
+        running = {loop.create_task(ending(rejected)): second, loop.create_task(ending(None)): first}
+        await asyncio.wait(running)
+        ended = await _outcome(gateway, Race(gateway, ask), running, first)
+        assert (ended.failed, ended.candidate) == (None, first)
