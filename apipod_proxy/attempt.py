@@ -38,6 +38,9 @@ KEY_LIKE = re.compile(
 )
 """What looks like a credential, in a provider's own words."""
 
+SHORTEST_SECRET = 8
+"""Characters of a provider's key."""
+
 
 class Prepared(NamedTuple):
     """A request for one candidate. ``spliced``: client and provider speak the same dialect; ``dropped``: the knobs that it lacks."""
@@ -233,12 +236,17 @@ def cleaned(error: UpstreamStatus, x: Exchange, candidate: Candidate) -> Upstrea
             error.message = None
             error.code = None
         else:
-            text = error.message
-            if candidate.account.api_key:
-                text = text.replace(candidate.account.api_key, "***")
-            if candidate.upstream_model and candidate.upstream_model != x.requested_model:
-                # Whole words only: a short name may be part of any other word.
-                name = rf"(?<![\w./:-]){re.escape(candidate.upstream_model)}(?![\w-])"
-                text = re.sub(name, lambda _: x.requested_model, text)
-            error.message = KEY_LIKE.sub("***", text)
+            error.message = discreet(error.message, candidate, x.requested_model)
     return error
+
+
+def discreet(text: str, candidate: Candidate, requested_model: str) -> str:
+    """A provider's own words without its key, and with the model's name as the client knows it."""
+    # What is put where a local server wants any key at all, as "x", is no secret and may be part of any word.
+    if len(candidate.account.api_key) >= SHORTEST_SECRET:
+        text = text.replace(candidate.account.api_key, "***")
+    if candidate.upstream_model and candidate.upstream_model != requested_model:
+        # Whole words only: a short name may be part of any other word.
+        name = rf"(?<![\w./:-]){re.escape(candidate.upstream_model)}(?![\w-])"
+        text = re.sub(name, lambda _: requested_model, text)
+    return KEY_LIKE.sub("***", text)

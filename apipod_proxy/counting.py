@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 
-from apipod_proxy.attempt import KEY_LIKE, text_headers
+from apipod_proxy.attempt import discreet, text_headers
 from apipod_proxy.catalog.model import Candidate
 from apipod_proxy.dialect import Aim, Dialect, counts
 from apipod_proxy.edge.counting import Count, Question
@@ -121,5 +121,5 @@ class Counting:
         if error.retryable:
             return BadRequest("The provider could not count the tokens of this request.")
         if error.message is not None:
-            error.message = KEY_LIKE.sub("***", error.message.replace(candidate.upstream_model, asked.model))
+            error.message = discreet(error.message, candidate, asked.model)
         return error

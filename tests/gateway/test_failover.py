@@ -349,6 +349,17 @@ async def test_keys_and_names_of_the_upstream_stay_out_of_its_errors(
     assert "model x" in told
 
 
+async def test_a_key_that_is_no_secret_leaves_the_words_of_an_error_alone(
+    serve: Serve, upstream: Upstreams
+) -> None:
+    server = await upstream(refuses(400, message="Extra inputs are wrong.", type="invalid_request_error"))
+    config = catalog(server)
+    config["providers"]["p0"]["api_key"] = "x"
+    rig = await serve(config)
+    _, body = await rig.ask(chat())
+    assert orjson.loads(body)["error"]["message"] == "Extra inputs are wrong."
+
+
 async def test_sse_is_understood_where_json_was_asked_for(serve: Serve, upstream: Upstreams) -> None:
     rig = await serve(catalog(await upstream(streams(*HELLO))))
     answer, body = await rig.ask(chat())
