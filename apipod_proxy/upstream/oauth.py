@@ -36,10 +36,11 @@ class OAuth:
 class Token:
     """What an account sends now. ``key`` is what it was bought with."""
 
-    __slots__ = ("ends_at", "header", "key")
+    __slots__ = ("ends_at", "header", "key", "text")
 
     def __init__(self, key: str, text: str, ends_at: float) -> None:
         self.key = key
+        self.text = text
         self.header = f"authorization: Bearer {text}\r\n".encode("latin-1")
         self.ends_at = ends_at
 

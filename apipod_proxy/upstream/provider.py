@@ -57,6 +57,8 @@ class ProviderType:
     quota_shared: bool = False
     auth_failure: Callable[[int, bytes], bool] | None = None
     needs_key: bool = True
+    open_models: bool = False
+    """Its list of models is shown to anybody, so that it tells nothing of a key."""
     oauth: OAuth | None = None
     """Where tokens are bought with the key, for providers that take no key."""
     key_variable: str = ""

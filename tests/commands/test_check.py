@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from apipod_proxy.catalog.model import Account, Provider
-from apipod_proxy.commands.check import ask_all
+from apipod_proxy.commands.check import OPEN, ask_all
 from tests.commands.conftest import Run
 from tests.fakes.certificates import Authority
 from tests.fakes.forward_proxy import ForwardProxy
@@ -129,3 +129,59 @@ def test_a_proxy_that_is_none_is_one_line_that_shows_no_password(run: Run) -> No
         "apipod-proxy: HTTPS_PROXY is *** (environment);"
         " allowed: http://[user:password@]host:port, or https:// to the proxy\n",
     )
+
+
+async def test_what_each_type_can_tell_of_a_key_is_told() -> None:
+    """OpenRouter and NVIDIA show their models to anybody; GigaChat takes tokens that are bought with the key."""
+
+    async def models(request: web.Request) -> web.Response:
+        return web.json_response({"data": []})
+
+    async def key(request: web.Request) -> web.Response:
+        good = request.headers.get("authorization") == "Bearer good"
+        return web.json_response({"data": {}}, status=200 if good else 401)
+
+    async def sell(request: web.Request) -> web.Response:
+        if request.headers.get("authorization") != "Basic Z29vZDpzZWNyZXQ=" or "rquid" not in request.headers:
+            return web.json_response({"code": 4, "message": "Can't decode"}, status=400)
+        assert (await request.post())["scope"] == "GIGACHAT_API_PERS"
+        return web.json_response({"access_token": "good", "expires_at": 1})
+
+    async def nothing(request: web.Request) -> web.Response:
+        return web.json_response({})
+
+    app = web.Application()
+    app.router.add_get("/v1/models", models)
+    app.router.add_get("/v1/key", key)
+    app.router.add_get("/giga/v1/models", key)
+    app.router.add_post("/oauth", sell)
+    app.router.add_post("/nothing", nothing)
+    async with TestServer(app) as server:
+        url = str(server.make_url("")).rstrip("/")
+
+        def provider(kind: str, key: str, base: str = "", auth: str = "oauth") -> Provider:
+            options = {"auth_url": f"{url}/{auth}"} if kind == "gigachat" else {}
+            account = Account(f"{kind}-{key}-{auth}", "p", "a", key)
+            return Provider("p", "p", kind, f"{url}{base}", (account,), options=options)
+
+        asked = await ask_all(
+            [
+                provider("openrouter", "good"),
+                provider("openrouter", "bad"),
+                provider("nvidia_nim", "bad"),
+                provider("gigachat", "good:secret", "/giga/v1"),
+                provider("gigachat", "bad:secret", "/giga/v1"),
+                provider("gigachat", "good:secret", "/giga/v1", "nothing"),
+            ],
+            {},
+            {},
+        )
+    assert [one.said for one in asked] == [
+        "ok",
+        "refuses the key (401)",
+        OPEN,
+        "ok",
+        "refuses the key (400)",
+        "gives no token (200)",
+    ]
+    assert [one.well for one in asked] == [True, False, True, True, False, False]

@@ -17,6 +17,7 @@ TYPE = ProviderType(
             quirks=Quirks(max_tokens_field="max_tokens", developer_role=False, fetches_urls=False),
         ),
         "embeddings": Surface("/v1/embeddings"),
+        "models": Surface("/models/search"),
     },
     forward=TRACE_HEADERS,
     quota_shared=True,

@@ -15,5 +15,6 @@ TYPE = ProviderType(
         "models": Surface("/v1/models"),
     },
     forward=TRACE_HEADERS,
+    open_models=True,
     key_variable="HF_TOKEN",
 )

@@ -16,5 +16,6 @@ TYPE = ProviderType(
         "models": Surface("/v1/models"),
     },
     forward=TRACE_HEADERS,
+    open_models=True,
     key_variable="NVIDIA_API_KEY",
 )

@@ -25,6 +25,8 @@ TYPE = ProviderType(
         "embeddings": Surface("/v1/embeddings"),
         "completions": Surface("/v1/completions"),
         "models": Surface("/v1/models"),
+        # Its list of models is shown to anybody.
+        "key": Surface("/v1/key"),
     },
     forward=TRACE_HEADERS | {"http-referer", "x-title", "anthropic-beta", "anthropic-version"},
     key_variable="OPENROUTER_API_KEY",
