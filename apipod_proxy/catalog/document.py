@@ -76,9 +76,13 @@ _PLACE = re.compile(r"\{(\w+)\}")
 """What an option of the provider stands in for in a URL."""
 _METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "instance-data"})
 _NUMERAL = re.compile(r"0[xX][0-9a-fA-F]{1,16}|0[0-7]{0,22}|[1-9][0-9]{0,19}")
-_FRAMING = frozenset(
-    {"host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade"}
+_OWN_HEADERS = frozenset(
+    {
+        *("host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade"),
+        *("accept", "accept-encoding", "content-type"),
+    }
 )
+"""Set for each request as it needs them; a second one beside it would be anybody's guess."""
 
 
 class CatalogMistakes(Exception):
@@ -244,9 +248,10 @@ class _Reader:
     def _headers(self, table: Table) -> dict[str, str]:
         headers = table.strings("headers")
         for name in headers:
-            if not _HEADER.fullmatch(name) or name.lower() in _FRAMING:
+            if not _HEADER.fullmatch(name) or name.lower() in _OWN_HEADERS:
                 table.mistake(
-                    "headers", f"found {name!r}; allowed: names of headers, but {', '.join(sorted(_FRAMING))}"
+                    "headers",
+                    f"found {name!r}; allowed: names of headers, but {', '.join(sorted(_OWN_HEADERS))}",
                 )
             elif not fits_a_header(headers[name]):
                 table.mistake("headers", f"the value of {name} holds something else; allowed: {LATIN}")

@@ -101,7 +101,9 @@ class Upstream:
             | {k.lower(): v for k, v in provider.headers.items()}
         )
         parts = urlsplit(url)
-        lines = [f"host: {parts.netloc.rpartition('@')[2]}", f"user-agent: {self._user_agent}"]
+        lines = [f"host: {parts.netloc.rpartition('@')[2]}"]
+        if "user-agent" not in fixed:
+            lines.append(f"user-agent: {self._user_agent}")
         lines += [f"{name}: {value}" for name, value in fixed.items() if name not in kind.forward]
         head = "".join(f"{line}\r\n" for line in lines).encode("latin-1")
         target, stream_target = request_target(url), request_target(stream_url)

@@ -214,7 +214,8 @@ MISTAKES = [
     ),
     (
         "providers: {p: {type: openai, headers: {Host: x}}}",
-        "providers.p.headers: found 'Host'; allowed: names of headers, but connection, content-length, host, te, trailer, transfer-encoding, upgrade",
+        "providers.p.headers: found 'Host'; allowed: names of headers, but accept, accept-encoding, connection, content-length,"
+        " content-type, host, te, trailer, transfer-encoding, upgrade",
     ),
     ("models: {m: {}}", "models.m.provider: found nothing; allowed: the name of a provider"),
     (

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import pytest
 
+from apipod_proxy.catalog.model import Account, Candidate, Model, Provider
 from apipod_proxy.errors import BadRequest
+from apipod_proxy.upstream.endpoint import Endpoint
+from apipod_proxy.upstream.pool import Pool
 from apipod_proxy.upstream.provider import fill_model, join_url
 from apipod_proxy.upstream.providers import PROVIDER_TYPES
-from apipod_proxy.upstream.wire import request_target
+from apipod_proxy.upstream.wire import Upstream, request_target
 
 
 @pytest.mark.parametrize(
@@ -57,3 +60,20 @@ def test_what_an_option_put_into_a_url_fits_the_request_line() -> None:
     assert request_target("http://h/a b/é/日?x=1 2") == "/a%20b/%C3%A9/%E6%97%A5?x=1%202"
     assert request_target("https://h/v1/{model}:go/a%20b?k=v&l=[1]") == "/v1/{model}:go/a%20b?k=v&l=[1]"
     assert request_target("http://h") == "/"
+
+
+@pytest.mark.parametrize(
+    ("headers", "agents"),
+    [({}, [b"ours/1"]), ({"User-Agent": "theirs/2"}, [b"theirs/2"]), ({"x-a": "é"}, [b"ours/1"])],
+)
+async def test_a_request_names_one_user_agent(headers: dict[str, str], agents: list[bytes]) -> None:
+    upstream = Upstream(
+        Pool(), PROVIDER_TYPES, lambda _provider, _account, url: Endpoint.of_url(url), "ours/1"
+    )
+    account = Account("a", "p", "a", "sk-1")
+    provider = Provider("p", "p", "openai", "http://h", (account,), headers=headers)
+    wire = upstream.wire(Candidate(provider, account, Model("m", "m", "p", "m"), "m"), "openai_chat")
+    assert wire is not None
+    lines = [line.partition(b": ") for line in wire.head.split(b"\r\n")]
+    assert [value for name, _, value in lines if name == b"user-agent"] == agents
+    await upstream.close()
