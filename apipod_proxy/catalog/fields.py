@@ -58,9 +58,10 @@ def describe(node: Node, *, secret: bool = False) -> str:
 
 
 def step(path: str, name: str) -> str:
-    """The path of a member; a name with odd characters is quoted, so that the path stays readable."""
+    """The path of a member; a name with odd characters is quoted, so that the path stays readable and on its line."""
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        return f'{path}["{name}"]'
+        shown = name if name.isprintable() else name.encode("unicode_escape").decode()
+        return f'{path}["{shown}"]'
     return f"{path}.{name}" if path else name
 
 

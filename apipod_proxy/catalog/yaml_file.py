@@ -5,6 +5,7 @@ Guards: no second document, no duplicate keys, no tags, no deep nesting, and ali
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import yaml
@@ -20,6 +21,8 @@ Node = None | str | list["Node"] | dict[str, "Node"]
 
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _PLAIN = (None, "")
+_NO_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_LINE_END = re.compile(r"\r\n|[\r\n]")
 _STRING_TAGS = frozenset({"!", "tag:yaml.org,2002:str"})
 
 
@@ -63,8 +66,17 @@ def parse_yaml(text: str) -> Node:
         mark = exc.problem_mark or exc.context_mark
         raise YamlMistake(mark.line + 1 if mark else 1, exc.problem or "this is no YAML") from exc
     except (yaml.YAMLError, UnicodeEncodeError) as exc:
-        raise YamlMistake(1, f"this is no YAML: {str(exc).splitlines()[0]}") from exc
+        raise _unreadable(text, exc) from exc
     return builder.root
+
+
+def _unreadable(text: str, exc: Exception) -> YamlMistake:
+    """What cannot stand in YAML at all, and on which line: the parsers tell the place in bytes, in characters or not at all."""
+    found = _NO_YAML.search(text)
+    if found is None:
+        return YamlMistake(1, f"this is no YAML: {str(exc).splitlines()[0]}")
+    lines = len(_LINE_END.findall(text, 0, found.start()))
+    return YamlMistake(lines + 1, f"this is no YAML: the character U+{ord(found[0]):04X} cannot stand in it")
 
 
 class _Builder:

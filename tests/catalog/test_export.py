@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import yaml
 
 from apipod_proxy.catalog.export import export_tree, export_yaml
@@ -72,6 +73,15 @@ async def test_an_export_can_be_read_again(store: Store) -> None:
         document = read(export_yaml(snapshot, make_vault(), secrets=secrets))
         assert document.keys.keys() == snapshot.keys.keys()
         assert document.models.keys() == snapshot.models.keys()
+
+
+@pytest.mark.parametrize(
+    "time", ["9999-12-31T23:59:59.999Z", "2250-01-01T00:00:00.001Z", "0001-01-01T00:00:00Z"]
+)
+async def test_the_times_of_an_export_are_exact(store: Store, time: str) -> None:
+    text = f"subscriptions: {{s: {{}}}}\nusers: {{u: {{subscription: s, expires_at: '{time}'}}}}"
+    await apply_text(store, text)
+    assert time in export_yaml(await load_now(store), make_vault())
 
 
 def test_nothing_is_exported_as_nothing() -> None:

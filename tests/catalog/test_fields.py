@@ -171,6 +171,7 @@ def test_paths_stay_readable() -> None:
     assert step("", "models") == "models"
     assert step("models", "gpt-4o") == "models.gpt-4o"
     assert step("models", "a/b:c") == 'models["a/b:c"]'
+    assert step("models", "a\nb\x1b日") == 'models["a\\nb\\x1b\\u65e5"]'
     assert describe("x" * 100) == repr("x" * 57 + "…")
 
 

@@ -65,7 +65,9 @@ three: {<<: [*base, *more], x: y}
         ("a: &a x\n? *a\n: y", 2, "a name must be text"),
         ("a: {<<: 5}", 1, "'<<' merges tables"),
         ("[" * 30 + "]" * 30, 1, "nested deeper than 20 levels"),
-        ("a: b\n\x00", 1, "this is no YAML"),
+        ("a: b\n\x00", 2, "this is no YAML: the character U+0000 cannot stand in it"),
+        ("é: 日\r\nb: c\r\nd: 'e\x07'", 3, "this is no YAML: the character U+0007 cannot stand in it"),
+        ("a: 1\rb: \ud800", 2, "this is no YAML: the character U+D800 cannot stand in it"),
         ("a:\tb\n\t- c", 2, "found a tab character that violates indentation"),
     ],
 )
