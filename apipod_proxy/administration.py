@@ -68,7 +68,7 @@ def admin_api(
     *,
     index: Callable[[], KeyIndex],
     read_body: Callable[[web.BaseRequest], Awaitable[bytes]],
-    account_states: Callable[[], Sequence[Mapping[str, object]]],
+    account_states: Callable[[], Awaitable[Sequence[Mapping[str, object]]]],
     explain: Callable[[Mapping[str, object]], Mapping[str, object]],
 ) -> AdminApi:
     """``index`` gives the keys of now, ``explain`` tells where a request would go."""

@@ -124,7 +124,7 @@ class Server:
         self.cors = Cors(self.settings.cors_origins)
         self.peers = Peers(self.settings.trusted_proxies)
         self.renderer = Renderer({name: dialect.encode_error for name, dialect in DIALECTS.items()})
-        self.overview = Overview(self.health, self.metrics, self._gauges, self._totals)
+        self.overview = Overview(self.health, self.metrics, self._gauges, self._totals, self._states)
         self.ports: list[int] = []
         # Made by ``__aenter__``
         self.store: Store
@@ -341,13 +341,12 @@ class Server:
         return {"/v1/messages/count_tokens": messages, "/v1/responses/input_tokens": responses, **verbs}
 
     def _admin(self) -> AdminApi:
-        now = asyncio.get_running_loop().time
         return admin_api(
             self.settings.admin_secret,
             Office(self.store, self.vault, self.watcher, makers(), base_urls()),
             index=lambda: self.gateway.serving.keys,
             read_body=self.bodies.read,
-            account_states=lambda: self.upstream_health.status(now()),
+            account_states=self.overview.accounts,
             explain=Explainer(self.gateway, DIALECTS).explain,
         )
 
@@ -449,6 +448,9 @@ class Server:
             "breakers_open": breakers.get("open", 0),
             "breakers_half_open": breakers.get("half_open", 0),
         }
+
+    def _states(self) -> list[dict[str, object]]:
+        return self.upstream_health.status(asyncio.get_running_loop().time())
 
     def _totals(self) -> dict[str, int]:
         return {

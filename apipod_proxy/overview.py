@@ -1,31 +1,36 @@
-"""What a process says of itself, and of its siblings: the figures of ``/metrics`` and the report of ``/health``."""
+"""What a process says of itself, and of its siblings: the figures of ``/metrics``, the report of ``/health``, and how accounts do."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from apipod_proxy.edge.health import Health
 from apipod_proxy.edge.metrics import workers_text
-from apipod_proxy.edge.siblings import HEALTH, METRICS, Siblings
+from apipod_proxy.edge.siblings import ACCOUNTS, HEALTH, METRICS, Siblings
 from apipod_proxy.usage.metrics import Dump, Metrics, merge
 
 Gauges = Callable[[], dict[str, float]]
 Totals = Callable[[], dict[str, int]]
+States = Callable[[], Sequence[Mapping[str, object]]]
+"""Rows with ``provider`` and ``account``, and how it stands with them."""
 
 
 class Overview:
-    """``gauges`` and ``totals`` are read when somebody asks; ``siblings`` is set where there is more than one worker."""
+    """What it is made of is read when somebody asks; ``siblings`` is set where there is more than one worker."""
 
-    def __init__(self, health: Health, metrics: Metrics, gauges: Gauges, totals: Totals) -> None:
+    def __init__(
+        self, health: Health, metrics: Metrics, gauges: Gauges, totals: Totals, states: States
+    ) -> None:
         self.siblings: Siblings | None = None
         self._health = health
         self._metrics = metrics
         self._gauges = gauges
         self._totals = totals
+        self._states = states
 
     def answers(self) -> dict[str, Callable[[], bytes]]:
         """What a sibling may ask this worker."""
@@ -34,6 +39,7 @@ class Overview:
             HEALTH: lambda: orjson.dumps(
                 {**self._health.report(), "ready": self._health.not_ready() is None}
             ),
+            ACCOUNTS: lambda: orjson.dumps(self._states()),
         }
 
     def dump(self) -> Dump:
@@ -57,6 +63,16 @@ class Overview:
         answered = {number: answer is not None for number, answer in answers.items()} | {siblings.index: True}
         merged: bytes = exposition.render(merge(dumps))
         return merged + workers_text(answered)
+
+    async def accounts(self) -> list[Mapping[str, object]]:
+        """How accounts do, as every worker has met them; each row says whose it is where there are several."""
+        siblings = self.siblings
+        if siblings is None:
+            return list(self._states())
+        answers = await siblings.ask(ACCOUNTS)
+        found = {number: orjson.loads(answer) for number, answer in answers.items() if answer is not None}
+        found[siblings.index] = self._states()
+        return [{**row, "worker": number} for number, rows in sorted(found.items()) for row in rows]
 
     def report(self) -> dict[str, object]:
         """The health of all workers, as this one last heard of the others."""

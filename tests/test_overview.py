@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from apipod_proxy.edge.health import Health
-from apipod_proxy.edge.siblings import HEALTH, METRICS, Siblings
+from apipod_proxy.edge.siblings import ACCOUNTS, HEALTH, METRICS, Siblings
 from apipod_proxy.overview import Overview
 from apipod_proxy.usage.metrics import Metrics
 
@@ -19,9 +19,9 @@ def overview(complaint: str | None = None) -> tuple[Overview, Metrics]:
     health.complain(lambda: complaint)
     metrics = Metrics()
     metrics.known(["m"], ["p"])
-    return Overview(
-        health, metrics, lambda: {"open_streams": 2.0}, lambda: {"ledger_rows_stored": 7}
-    ), metrics
+    states = [] if complaint is None else [{"provider": "p", "account": "a", "state": "disabled"}]
+    gauges, totals = {"open_streams": 2.0}, {"ledger_rows_stored": 7}
+    return Overview(health, metrics, lambda: gauges, lambda: totals, lambda: states), metrics
 
 
 @pytest.fixture
@@ -75,4 +75,14 @@ async def test_health_of_all_workers_is_one(pair: tuple[Overview, Overview]) -> 
     degraded = report["degraded"]
     assert isinstance(degraded, list)
     assert "worker 2 does not answer" in degraded
-    assert second.answers().keys() == {METRICS, HEALTH}
+    assert second.answers().keys() == {METRICS, HEALTH, ACCOUNTS}
+
+
+async def test_what_one_worker_holds_against_an_account_every_worker_tells(
+    pair: tuple[Overview, Overview],
+) -> None:
+    row = {"provider": "p", "account": "a", "state": "disabled"}
+    for one in pair:
+        assert await one.accounts() == [{**row, "worker": 1}]
+    alone, _ = overview("a complaint")
+    assert await alone.accounts() == [row]

@@ -174,9 +174,9 @@ class AdminApi:
     # Accounts
 
     async def accounts(self, request: web.Request) -> web.Response:
-        """Every account of every provider, and how its models do on it."""
+        """Every account of every provider, and how its models do on it, in every worker."""
         states: dict[tuple[object, object], list[Mapping[str, object]]] = {}
-        for row in self._services.account_states():
+        for row in await self._services.account_states():
             rest = {name: value for name, value in row.items() if name not in ("provider", "account")}
             states.setdefault((row.get("provider"), row.get("account")), []).append(rest)
         found = [

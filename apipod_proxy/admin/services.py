@@ -61,6 +61,6 @@ class AdminServices(NamedTuple):
     export: Callable[[bool], Awaitable[str]]
     groupings: Sequence[str]
     totals: Callable[[str, int, int], Awaitable[Sequence[Total]]]
-    account_states: Callable[[], Sequence[Mapping[str, object]]]
+    account_states: Callable[[], Awaitable[Sequence[Mapping[str, object]]]]
     set_account: Callable[[str, str, bool], Awaitable[None]]
     explain: Callable[[Mapping[str, object]], Mapping[str, object]]

@@ -13,6 +13,7 @@ import orjson
 
 METRICS = "metrics"
 HEALTH = "health"
+ACCOUNTS = "accounts"
 
 ASK_SECONDS = 1.0
 """More than a worker that is busy needs, and less than who scrapes waits."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,7 +63,11 @@ async def start(store: Store, secret: str | None = SECRET) -> Fixture:
     watcher = CatalogWatcher(store, make_vault())
     await watcher.start()
     states: list[Mapping[str, object]] = []
-    client = TestClient(TestServer(_application(store, watcher, secret, lambda: states)))
+
+    async def told() -> Sequence[Mapping[str, object]]:
+        return states
+
+    client = TestClient(TestServer(_application(store, watcher, secret, told)))
     await client.start_server()
     return Fixture(store, watcher, client, states)
 
@@ -72,7 +76,7 @@ def _application(
     store: Store,
     watcher: CatalogWatcher,
     secret: str | None,
-    states: Callable[[], Sequence[Mapping[str, object]]],
+    states: Callable[[], Awaitable[Sequence[Mapping[str, object]]]],
 ) -> web.Application:
     makers = Makers(lambda: new_key(os.urandom), lambda: os.urandom(8).hex(), lambda: NOW)
     api = admin_api(
