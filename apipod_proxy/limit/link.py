@@ -13,7 +13,7 @@ from hiredis import HiredisError, ReplyError
 
 from apipod_proxy.limit import script
 from apipod_proxy.limit.model import Row
-from apipod_proxy.limit.script import BY_SOURCE, SOURCE, Call, Settlements
+from apipod_proxy.limit.script import BY_DIGEST, BY_SOURCE, SOURCE, Call, Settlements
 from apipod_proxy.limit.wire import Sink, Wire, command, connect, parse_url
 
 LOG = logging.getLogger(__name__)
@@ -39,14 +39,21 @@ Reseed = Callable[[], Awaitable[Iterable[Row]]]
 
 
 async def ask(wire: Wire, call: Call, late: Sink | None = None) -> Any:
-    """Call the script by its digest, and by its source where Redis does not know it."""
-    try:
-        return await wire.call(call.encode(), late)
-    except ReplyError as exc:
-        if not str(exc).startswith("NOSCRIPT"):
+    """Call the script by its digest, and by its source where Redis does not know it. Who is cancelled leaves the reply to ``late``."""
+    for verb in (BY_DIGEST, BY_SOURCE):
+        reply = wire.call(call.encode(verb), late)
+        try:
+            return await reply
+        except asyncio.CancelledError:
+            if late is not None and reply.done() and not reply.cancelled():
+                # It came in the very moment in which nobody wanted it any more.
+                late(reply.exception() or reply.result())
             raise
-        # A Redis that took over from another, or was told to forget its scripts.
-        return await wire.call(call.encode(BY_SOURCE), late)
+        except ReplyError as exc:
+            # A Redis that took over from another, or was told to forget its scripts.
+            if verb is BY_SOURCE or not str(exc).startswith("NOSCRIPT"):
+                raise
+    raise AssertionError("a script that came with its source cannot be unknown")
 
 
 class Link:

@@ -14,6 +14,7 @@ from apipod_proxy.limit import link
 from apipod_proxy.limit.backend import Half
 from apipod_proxy.limit.model import Admission, Counter, Row
 from apipod_proxy.limit.redis import RedisLimits
+from apipod_proxy.limit.wire import command
 
 from .conftest import Clock, OwnRedis, until
 
@@ -395,6 +396,40 @@ async def test_a_client_that_leaves_before_the_second_look_takes_nothing_with_it
         await limits.admit(caller, candidate, 0)
         assert limits.levels(caller)[0].remaining == 8
         assert limits.levels(candidate)[0].remaining == 0
+
+
+def leave(asking: asyncio.Task[Admission], _: object) -> None:
+    asking.cancel()
+
+
+async def test_a_client_that_leaves_in_the_moment_of_the_answer_takes_nothing_with_it(
+    redis_url: str, redis_prefix: str
+) -> None:
+    async with opened(RedisLimits(redis_url, prefix=redis_prefix)) as limits:
+        half = limits.half([Counter("key", "k", kind, 1, 1) for kind in ("rpd", "concurrency")])
+        wire = limits._link.wire
+        assert wire is not None
+        for _ in range(5):
+            asking = asyncio.create_task(limits.admit(half, None, 0))
+            await asyncio.sleep(0)
+            # Both answers are read at once: the admission is known, and who asked for it has not heard of it yet.
+            wire.post(command(b"PING"), partial(leave, asking))
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            await limits.flush()
+        assert await admitted(limits, half, 2) == 1
+
+
+async def test_a_report_beyond_all_measure_is_taken(redis_url: str, redis_prefix: str) -> None:
+    async with opened(RedisLimits(redis_url, prefix=redis_prefix)) as limits:
+        half = only(limits, "tpm", 1)
+        for _ in range(3):
+            lease = (await limits.admit(half, None, 1)).caller
+            if lease is not None:
+                lease.settle(2**53, sent=True)
+            await limits.flush()
+        assert well(limits)
+        assert await admitted(limits, half, 1, tokens=1) == 0
 
 
 async def test_thousands_of_leases_are_renewed_in_parts(redis_url: str, redis_prefix: str) -> None:
