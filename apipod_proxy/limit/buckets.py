@@ -259,6 +259,11 @@ def month(now: int) -> tuple[int, int]:
     return int(first.timestamp()) * 1000, int(following.timestamp()) * 1000
 
 
+def believable(tokens: int) -> int:
+    """``tokens`` as a provider reports them, within what a counter can hold: nonsense must not become a debt that no number can say."""
+    return 0 if tokens < 0 else tokens if tokens < MOST else MOST
+
+
 def seconds(milliseconds: int) -> int:
     """Whole seconds, rounded up."""
     return -(-milliseconds // 1000)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from weakref import WeakSet
 
 from apipod_proxy.limit.backend import Half
-from apipod_proxy.limit.buckets import Cell, Gauge, seconds
+from apipod_proxy.limit.buckets import Cell, Gauge, believable, seconds
 from apipod_proxy.limit.model import (
     TOKEN_KINDS,
     Admission,
@@ -209,7 +209,7 @@ def spend(half: Half, clock: Callable[[], float], at: int, reserved: int, tokens
         gauge.used -= 1
     if tokens is not None and half.tokens:
         now = int(clock() * 1000 + 0.5)
-        used = max(0, tokens)
+        used = believable(tokens)
         for owner, most in half.tokens:
             difference = (reserved if reserved < most else most) - used
             if difference:

@@ -18,7 +18,7 @@ from hiredis import ReplyError
 
 from apipod_proxy.limit import script
 from apipod_proxy.limit.backend import Half
-from apipod_proxy.limit.buckets import day, month, seconds
+from apipod_proxy.limit.buckets import believable, day, month, seconds
 from apipod_proxy.limit.fallback import Fallback
 from apipod_proxy.limit.link import AWAY, Link, Reseed, ask
 from apipod_proxy.limit.memory import put_back, spend, take
@@ -296,7 +296,7 @@ class RedisLimits:
                 settlements.add(owner, lease.at, 0 if sent else 1)
             else:
                 most = min(reserved, owner.capacity)
-                used = 0 if not sent else most if tokens is None else max(0, tokens)
+                used = 0 if not sent else most if tokens is None else believable(tokens)
                 settlements.add(owner, lease.at, most - used)
         if settlements and self._delivery is None and not self._link.reason:
             self._delivery = asyncio.get_running_loop().call_later(GATHER, self._deliver)

@@ -6,7 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apipod_proxy.limit.buckets import DAY, HOUR, MINUTE, Bucket, Cell, Gauge, Window, day, month, seconds
+from apipod_proxy.limit.buckets import (
+    DAY,
+    HOUR,
+    MINUTE,
+    MOST,
+    Bucket,
+    Cell,
+    Gauge,
+    Window,
+    believable,
+    day,
+    month,
+    seconds,
+)
 
 NOW = 1_700_000_000_000
 
@@ -332,3 +345,10 @@ def test_what_is_given_back_leaves_no_trace(cell: Cell, amounts: list[int]) -> N
     for amount in amounts:
         cell.give(NOW, amount)
     assert cell.rests(NOW)
+
+
+def test_reports_beyond_what_a_counter_holds_are_cut() -> None:
+    assert [believable(tokens) for tokens in (-1, 0, 7, MOST, 2**53)] == [0, 0, 7, MOST, MOST]
+    cell = bucket(1, 1)
+    cell.settle(NOW, NOW, -believable(2**53))
+    assert abs(cell.level) < 2**53
