@@ -12,8 +12,22 @@ from pathlib import Path
 
 import pytest
 
+from apipod_proxy.admin import AdminApi
+from apipod_proxy.catalog import document
+from apipod_proxy.catalog.model import (
+    CAPABILITIES,
+    LIMIT_KINDS,
+    Breaker,
+    PoolSize,
+    Retries,
+    Strategy,
+    Timeouts,
+)
 from apipod_proxy.settings import SETTINGS
-from tests.serve.conftest import COMMAND, clean_environment
+from apipod_proxy.upstream.providers import PROVIDER_TYPES
+from tests.serve.conftest import COMMAND, Launch, clean_environment, launch, simulator
+
+__all__ = ["launch", "simulator"]
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BASE = "http://127.0.0.1:8081"
@@ -100,3 +114,55 @@ def test_the_table_of_settings_is_the_programs() -> None:
         for name, default, meaning in rows
     }
     assert told == {setting.name: (setting.default, setting.description) for setting in SETTINGS}
+
+
+async def test_the_admin_example_makes_a_key_and_reads_the_usage(launch: Launch, tmp_path: Path) -> None:
+    gateway = await launch(environ={"ADMIN_SECRET": "s3cret"})
+    script = "ADMIN_SECRET=s3cret\n" + example("admin").replace(BASE, gateway.base)
+    output = await run("bash", "-euc", script, folder=tmp_path)
+    assert '"api_key":"apk_' in output
+    assert '"tier":"pro"' in output
+    assert '"totals":[' in output
+
+
+def test_every_request_to_the_admin_api_is_told() -> None:
+    routes = AdminApi.routes(AdminApi.__new__(AdminApi))
+    paths = {route.path for route in routes}
+    told = README.replace("…/disable", "`, `/admin/accounts/{provider}/{account}/disable")
+    assert [path for path in paths if not re.search(rf"[ `]{re.escape(path)}[`)]", told)] == []
+
+
+def test_the_fields_of_the_catalog_are_the_programs() -> None:
+    rows = dict(
+        re.findall(
+            r"^\| (provider|account|model|subscription|route|target|user|key) \| (.+) \|$",
+            README,
+            re.MULTILINE,
+        )
+    )
+    assert len(rows) == 8
+    for entry, cell in rows.items():
+        outside = re.sub(r"\(.*?\)", "", cell)
+        assert set(re.findall(r"`(\w+)`", outside)) == set(getattr(document, entry.upper())), entry
+    inside = {
+        name: re.search(rf"`{name}` \((.*?)\)", rows["provider"])
+        for name in ("timeouts", "retries", "breaker", "pool")
+    }
+    for name, kind in (
+        ("timeouts", Timeouts),
+        ("retries", Retries),
+        ("breaker", Breaker),
+        ("pool", PoolSize),
+    ):
+        found = inside[name]
+        assert found is not None
+        assert tuple(re.findall(r"`(\w+)`", found[1])) == kind._fields
+    assert f"`{', '.join(CAPABILITIES)}`" in README
+    assert " | ".join(strategy.value for strategy in Strategy) in README
+    assert all(kind in README for kind in LIMIT_KINDS)
+
+
+def test_the_provider_types_are_the_programs() -> None:
+    told = dict(re.findall(r"\| `([a-z_]+)` \| (?:`([A-Z_]+)`|—) (?=\|)", README))
+    types = {name: kind.key_variable for name, kind in PROVIDER_TYPES.items()}
+    assert {name: told.get(name) for name in types} == types
