@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from apipod_proxy.dialect.vocabulary import Call, Json
+
+
+def knobs(of_tool: Iterable[str]) -> str:
+    """How the members of a tool that only one dialect knows are named: once, however many tools have them."""
+    return ", ".join(f"tools.{name}" for name in of_tool)
 
 
 class Dropped(list[str]):

@@ -366,11 +366,14 @@ class ContentsWriter:
             raise BadRequest(f"No tool call with the id '{part.call_id}' precedes this result", where())
         if part.cache is not None:
             self.dropped.add("cache_control")
-        response: Object = {"name": name, "response": _result_object(part)}
+        content = part.content
+        if self.call.dialect != NAME:
+            content = [media_types.as_text(item) for item in content]
+        response: Object = {"name": name, "response": _result_object(part, content)}
         if not _is_nameless(part.extra):
             response["id"] = part.call_id
         media: list[Object] = []
-        for number, item in enumerate(part.content):
+        for number, item in enumerate(content):
             if isinstance(item, Media):
                 media += self.media(item, partial(_within, where, number))
             elif not isinstance(item, (Text, Refusal)):
@@ -379,7 +382,10 @@ class ContentsWriter:
                 )
         inside = self.response_parts
         if media and (inside if inside is not None else (generation(self.model) or 0) >= 3):
-            response["parts"] = media
+            # Only files can stand there.
+            behind += [item for item in media if "text" in item]
+            if files := [item for item in media if "text" not in item]:
+                response["parts"] = files
         else:
             behind += media
         return {"functionResponse": response}
@@ -413,7 +419,7 @@ class ContentsWriter:
         return [out] if part.text or "thoughtSignature" in out else []
 
     def media(self, media: Media, where: Where) -> list[Object]:
-        """The parts for one medium: its context as text, if there is one, and itself."""
+        """The parts for one medium: what is said of it as text, if there is anything, and itself."""
         for set_, what in ((media.cache, "cache_control"), (media.citations, "citations")):
             if set_:
                 self.dropped.add(what)
@@ -447,7 +453,10 @@ class ContentsWriter:
             self.dropped.add("filename")
         if media.extra and media.extra.dialect == NAME:
             out.update(media.extra.payload)
-        return [{"text": media.context}, out] if media.context else [out]
+        head = media.context
+        if media.text is not None and media.name and self.call.dialect != NAME:
+            head = f"{media.name}\n{head}" if head else media.name
+        return [{"text": head}, out] if head else [out]
 
 
 def _within(where: Where, number: int) -> str:
@@ -465,13 +474,13 @@ def _is_nameless(extra: Opaque | None) -> bool:
     return extra is not None and extra.dialect == NAME and extra.payload.get("id", "") is None
 
 
-def _result_object(part: ToolResult) -> Object:
+def _result_object(part: ToolResult, content: list[Part]) -> Object:
     if isinstance(part.json, dict):
         return part.json
-    texts = [item.text for item in part.content if isinstance(item, (Text, Refusal))]
+    texts = [item.text for item in content if isinstance(item, (Text, Refusal))]
     key = "error" if part.is_error else "output"
     if not texts:
-        return {key: ""} if part.is_error or not part.content else {}
+        return {key: ""} if part.is_error or not content else {}
     return {key: texts[0] if len(texts) == 1 else texts}
 
 

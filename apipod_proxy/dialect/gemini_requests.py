@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from apipod_proxy.dialect import Aim, Encoded, custom_tools, json_schema, lenient
+from apipod_proxy.dialect.dropped import knobs
 from apipod_proxy.dialect.fields import (
     Object,
     a_list,
@@ -142,6 +143,7 @@ def _read_tool(call: Call, source: Object, path: str) -> None:
             declared = camel_keys(an_object(item, at), at)
             raw = declared.get("parametersJsonSchema")
             kept = {name: value for name, value in declared.items() if name not in DECLARED}
+            what = knobs(kept)
             if raw is not None:
                 kept["parametersJsonSchema"] = raw
             call.tools.append(
@@ -149,7 +151,7 @@ def _read_tool(call: Call, source: Object, path: str) -> None:
                     a_text(required(declared.get("name"), f"{at}.name"), f"{at}.name"),
                     opt_text(declared, "description", at) or None,
                     raw if raw is not None else json_schema.from_gemini(declared.get("parameters")),
-                    extra=Opaque(NAME, kept) if kept else None,
+                    extra=Opaque(NAME, kept, what) if kept else None,
                 )
             )
 
@@ -325,6 +327,8 @@ def _declaration(tool: Tool, index: int, writer: ContentsWriter, raw_schemas: bo
     schema = custom_tools.parameters() if tool.custom else tool.parameters
     own = tool.extra.payload if tool.extra and tool.extra.dialect == NAME else {}
     declaration.update(own)
+    if tool.extra and tool.extra.dialect != NAME:
+        writer.dropped.add(tool.extra.what)
     if tool.strict:
         writer.dropped.add("strict")
     if "parametersJsonSchema" in own or not isinstance(schema, dict):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+
+from apipod_proxy.dialect.vocabulary import Media, Part, Text
+
 SUFFIXES = {
     "png": "image/png",
     "jpg": "image/jpeg",
@@ -66,6 +71,34 @@ def guess(name: str | None, kind: str | None = None) -> str | None:
         if found:
             return found
     return DEFAULTS.get(kind or "")
+
+
+_TEXTS = ("text/", "application/json", "application/xml", "application/javascript")
+
+
+def text_in(media: Media) -> str | None:
+    """The text of a document that is one; None for other files. ValueError where its data is no base64 of UTF-8."""
+    if media.text is not None:
+        return media.text
+    if media.kind != "document" or media.data is None or not (media.media_type or "").startswith(_TEXTS):
+        return None
+    try:
+        return base64.b64decode(media.data).decode()
+    except (binascii.Error, UnicodeDecodeError) as exc:
+        raise ValueError("The data of this text file is no base64 of UTF-8") from exc
+
+
+def headed(media: Media, text: str) -> str:
+    """``text`` under what is said of the document that it is from: its name and its context."""
+    head = "\n".join(line for line in (media.name, media.context) if line)
+    return f"{head}\n\n{text}" if head else text
+
+
+def as_text(part: Part) -> Part:
+    """A document of text as plain text, for places that take no documents; other parts as they are."""
+    if isinstance(part, Media) and part.text is not None:
+        return Text(headed(part, part.text), cache=part.cache)
+    return part
 
 
 def path_of(url: str) -> str:

@@ -200,3 +200,29 @@ def test_a_recorded_answer_tells_the_same_in_every_dialect(path: Path) -> None:
         if expected["reason"] is StopReason.OTHER:
             found["reason"] = StopReason.OTHER
         assert found == expected, row.name
+
+
+TOOLS: dict[str, dict[str, Any]] = {
+    "openai_chat": {
+        "messages": [{"role": "user", "content": "hi"}],
+        "tools": [{"type": "function", "function": {"name": "f"}, "eager": True}],
+    },
+    "anthropic": {
+        "max_tokens": 9,
+        "messages": [{"role": "user", "content": "hi"}],
+        "tools": [{"type": "custom", "name": "f", "input_schema": {"type": "object"}, "eager": True}],
+    },
+    "gemini": {
+        "contents": [{"parts": [{"text": "hi"}]}],
+        "tools": [{"functionDeclarations": [{"name": "f", "parametersJsonSchema": {}, "eager": True}]}],
+    },
+}
+
+
+@pytest.mark.parametrize("first", TOOLS)
+@pytest.mark.parametrize("second", TOOLS)
+def test_what_only_one_dialect_knows_of_a_tool_is_named(first: str, second: str) -> None:
+    body = json.dumps({"model": "m"} | TOOLS[first]).encode()
+    call = DIALECTS[first].decode_request(body, model="m", stream=False)
+    encoded = DIALECTS[second].encode_request(call, Aim("m"))
+    assert list(encoded.dropped) == ([] if first == second else ["tools.eager"])

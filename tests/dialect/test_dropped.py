@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from apipod_proxy.dialect.dropped import Dropped
+from apipod_proxy.dialect.dropped import Dropped, knobs
 from apipod_proxy.dialect.vocabulary import Call, Opaque
 
 
@@ -25,3 +25,8 @@ def test_a_limit_is_cut_to_what_the_model_gives_and_that_is_noted() -> None:
     assert dropped == []
     assert [dropped.cut(101, 100), dropped.cut(500, 100)] == [100, 100]
     assert dropped == ["max_tokens"]
+
+
+def test_knobs_of_tools_are_named_without_the_place_of_the_tool() -> None:
+    assert knobs(()) == ""
+    assert knobs(("a", "b")) == "tools.a, tools.b"

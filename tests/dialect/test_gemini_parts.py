@@ -531,3 +531,26 @@ def test_signed_calls_and_cached_content_go_back_to_gemini() -> None:
     writer = write(cached, call(signature="AQ==", signed_by="gemini"))
     assert writer.cached_content == "c/1"
     assert writer.contents[0]["parts"][0]["thoughtSignature"] == "AQ=="
+
+
+def test_a_document_of_text_has_its_name_before_it_and_is_text_in_a_result() -> None:
+    found = Media("document", "text/plain", text="t", name="n", context="c")
+    paper = Media("document", "application/pdf", PNG, context="about")
+    call = ToolCall("t1", "f", "{}")
+    result = ToolResult("t1", [found, paper])
+    writer = write(
+        Message(Role.ASSISTANT, [call]), Message(Role.USER, [result, found]), model="gemini-3-pro-preview"
+    )
+    assert writer.contents[1]["parts"] == [
+        {
+            "functionResponse": {
+                "name": "f",
+                "response": {"output": "n\nc\n\nt"},
+                "id": "t1",
+                "parts": [{"inlineData": {"mimeType": "application/pdf", "data": PNG}}],
+            }
+        },
+        {"text": "about"},
+        {"text": "n\nc"},
+        {"inlineData": {"mimeType": "text/plain", "data": "dA=="}},
+    ]

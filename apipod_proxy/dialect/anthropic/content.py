@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Callable
 
@@ -36,7 +34,6 @@ from apipod_proxy.dialect.vocabulary import (
 from apipod_proxy.errors import BadRequest
 
 _BAD_ID = re.compile(r"[^A-Za-z0-9_-]")
-_TEXT_TYPES = ("text/", "application/json", "application/xml", "application/javascript")
 
 
 # Messages → ours
@@ -120,12 +117,38 @@ def _image(block: Object, path: str) -> Part:
 
 
 def _document(block: Object, path: str) -> Part:
+    source = block.get("source")
+    if isinstance(source, dict) and _holds_pictures(source.get("content")):
+        # Of its blocks only the texts could be told to others.
+        return Opaque(NAME, block, path)
     media = _sourced("document", block, path)
     media.name = opt_text(block, "title", path)
     media.context = opt_text(block, "context", path)
     cites = opt_object(block, "citations", path)
     media.citations = cites is not None and cites.get("enabled") is True
     return media
+
+
+def _holds_pictures(content: Json) -> bool:
+    return isinstance(content, list) and any(
+        isinstance(item, dict) and item.get("type") != "text" for item in content
+    )
+
+
+def _search_result(block: Object, path: str) -> Part:
+    """What a client found itself: a document of text, to those who know no such block."""
+    at = f"{path}.content"
+    cites = opt_object(block, "citations", path)
+    return Media(
+        "document",
+        "text/plain",
+        text=_text_of(required(block.get("content"), at), at),
+        name=opt_text(block, "title", path),
+        context=opt_text(block, "source", path),
+        citations=cites is not None and cites.get("enabled") is True,
+        cache=_cache(block, path),
+        extra=Opaque(NAME, {"block": block}),
+    )
 
 
 def _sourced(kind: str, block: Object, path: str) -> Media:
@@ -186,6 +209,7 @@ _READERS: dict[str, Callable[[Object, str], Part]] = {
     "redacted_thinking": _redacted,
     "image": _image,
     "document": _document,
+    "search_result": _search_result,
     "tool_use": _tool_use,
     "tool_result": _tool_result,
 }
@@ -209,6 +233,8 @@ def write_text(text: Text) -> Object:
 
 def write_media(media: Media, own: bool, path: str) -> Object:
     """The block of an image or a document; BadRequest for what Messages cannot hold."""
+    if media.extra is not None and media.extra.dialect == NAME and "block" in media.extra.payload:
+        return dict(media.extra.payload["block"])
     if media.kind not in ("image", "document"):
         raise BadRequest(f"This model takes no {media.kind}", path)
     block: Object = {"type": media.kind, "source": _source(media, own, path)}
@@ -244,11 +270,11 @@ def _bytes_source(media: Media, own: bool, path: str) -> Object:
         kind = "image/jpeg"
     if media.kind == "image" or own or kind == "application/pdf":
         return {"type": "base64", "media_type": kind, "data": media.data}
-    if kind.startswith(_TEXT_TYPES):
-        try:
-            text = base64.b64decode(media.data or "").decode()
-        except (binascii.Error, UnicodeDecodeError) as exc:
-            raise BadRequest("The data of this text file is no base64 of UTF-8", path) from exc
+    try:
+        text = media_types.text_in(media)
+    except ValueError as exc:
+        raise BadRequest(str(exc), path) from exc
+    if text is not None:
         return {"type": "text", "media_type": "text/plain", "data": text}
     raise BadRequest(f"This model takes no documents of type {kind}, only PDF and text", path)
 

@@ -7,7 +7,7 @@ from apipod_proxy.dialect.anthropic import thinking
 from apipod_proxy.dialect.anthropic.messages import MessagesWriter, read_messages
 from apipod_proxy.dialect.anthropic.names import DEFAULT_MAX_TOKENS, NAME, fixed_sampling
 from apipod_proxy.dialect.anthropic.schema import strict
-from apipod_proxy.dialect.dropped import Dropped
+from apipod_proxy.dialect.dropped import Dropped, knobs
 from apipod_proxy.dialect.fields import (
     Object,
     a_text,
@@ -111,6 +111,7 @@ def _read_tool(source: Object, path: str) -> Tool:
     if kind != "custom":
         return Tool(name if isinstance(name, str) else kind, hosted=Opaque(NAME, source, path))
     kept = {key: value for key, value in source.items() if key not in TOOL and value is not None}
+    what = knobs(kept)
     if "type" in source:
         kept["type"] = "custom"
     return Tool(
@@ -119,7 +120,7 @@ def _read_tool(source: Object, path: str) -> Tool:
         an_object(required(source.get("input_schema"), f"{path}.input_schema"), f"{path}.input_schema"),
         opt_bool(source, "strict", path),
         cache=opt_object(source, "cache_control", path),
-        extra=Opaque(NAME, kept, f"{path}.{next(iter(kept))}".removeprefix("$.")) if kept else None,
+        extra=Opaque(NAME, kept, what) if kept else None,
     )
 
 
@@ -257,6 +258,8 @@ def _tool_of(tool: Tool, call: Call, dropped: Dropped) -> Object:
         out["cache_control"] = tool.cache
     if tool.extra is not None and tool.extra.dialect == NAME:
         out |= tool.extra.payload
+    elif tool.extra is not None:
+        dropped.add(tool.extra.what)
     return out
 
 

@@ -109,16 +109,6 @@ def _in_loop(body: Object) -> bool:
     )
 
 
-def _breaks_off(body: Object, thought_last: bool) -> bool:
-    """Whether tools were called without the thinking before them: it was another model's and cannot be shown to this one."""
-    asks = [message for message in body["messages"] if message["role"] == "user"]
-    return (
-        not thought_last
-        and bool(asks)
-        and any(block.get("type") == "tool_result" for block in asks[-1]["content"])
-    )
-
-
 def _effort_of(budget: int | None) -> str | None:
     """The effort nearest to a budget."""
     if budget is None or budget < 0:

@@ -178,8 +178,7 @@ def data_url(media: Media) -> str:
 def write_media(media: Media, path: str) -> Object:
     """The part of one image, document, sound or video; BadRequest where Chat has none for it."""
     if media.text is not None:
-        head = "\n".join(line for line in (media.name, media.context) if line)
-        return {"type": "text", "text": f"{head}\n\n{media.text}" if head else media.text}
+        return {"type": "text", "text": media_types.headed(media, media.text)}
     if media.kind == "image" and (media.data is not None or media.url is not None):
         image: Object = {"url": media.url if media.data is None else data_url(media)}
         if media.detail is not None:

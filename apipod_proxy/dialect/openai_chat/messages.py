@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 import orjson
 
-from apipod_proxy.dialect import Aim, custom_tools
+from apipod_proxy.dialect import Aim, custom_tools, media_types
 from apipod_proxy.dialect.dropped import Dropped
 from apipod_proxy.dialect.fields import (
     Object,
@@ -249,9 +249,10 @@ class MessagesWriter:
 
     def _result(self, message: Message, result: ToolResult) -> list[Part]:
         """Writes a result's text; gives what a tool's message cannot hold, to be shown in the user message behind it."""
-        texts: list[Part] = [part for part in result.content if isinstance(part, Text)]
+        content: list[Part] = [media_types.as_text(part) for part in result.content]
+        texts: list[Part] = [part for part in content if isinstance(part, Text)]
         shown: list[Part] = []
-        for part in result.content:
+        for part in content:
             if isinstance(part, Media):
                 shown.append(part)
             elif not isinstance(part, Text):
@@ -266,13 +267,13 @@ class MessagesWriter:
         if result.is_error:
             # Chat has no flag for it; the model has to be told in words.
             texts.insert(0, Text("Error: "))
-        content = self._content(message, texts, joint="" if result.is_error and len(texts) == 2 else "\n\n")
+        said = self._content(message, texts, joint="" if result.is_error and len(texts) == 2 else "\n\n")
         if result.cache is not None:
             self._dropped.add("cache_control")
         if result.extra is LEGACY or result.call_id in self._legacy:
-            self._out.append({"role": "function", "name": result.name or "function", "content": content})
+            self._out.append({"role": "function", "name": result.name or "function", "content": said})
         else:
-            out: Object = {"role": "tool", "tool_call_id": self._id(result.call_id), "content": content}
+            out: Object = {"role": "tool", "tool_call_id": self._id(result.call_id), "content": said}
             if result.name is not None and result.name and self._call.dialect == NAME:
                 out["name"] = result.name
             self._out.append(out)
@@ -290,7 +291,7 @@ class MessagesWriter:
             if len(texts) <= 1 or not self._quirks.content_lists or joint == "":
                 return joint.join(texts)
             return [{"type": "text", "text": text} for text in texts]
-        return [self._part(message, part) for part in parts]
+        return [self._part(message, piece) for part in parts for piece in _explained(part)]
 
     def _part(self, message: Message, part: Part) -> Object:
         if isinstance(part, Text):
@@ -312,6 +313,8 @@ class MessagesWriter:
 
     def _media(self, message: Message, media: Media) -> Object:
         path = place_of(self._call, message, media)
+        if media.citations:
+            self._dropped.add("citations")
         if media.data is None and media.text is None:
             if media.file_id is not None and self._call.dialect != NAME:
                 raise BadRequest("A file kept by another provider cannot be sent to this model", path)
@@ -319,6 +322,14 @@ class MessagesWriter:
                 raise BadRequest("A document behind a URL cannot be sent to this model; send its bytes", path)
             if media.url is not None and not self._quirks.fetches_urls:
                 raise BadRequest("This model's provider loads no URLs; send the bytes", path)
+        if self._call.dialect != NAME and media.kind == "document":
+            # Files other than PDF are refused.
+            try:
+                text = media_types.text_in(media)
+            except ValueError as exc:
+                raise BadRequest(str(exc), path) from exc
+            if text is not None:
+                return {"type": "text", "text": media_types.headed(media, text)}
         return write_media(media, path)
 
     def _assistant(self, message: Message) -> None:
@@ -348,6 +359,8 @@ class MessagesWriter:
 
     def _sign_text(self, out: Object, said: list[Part]) -> None:
         for part in said:
+            if isinstance(part, Text) and part.citations:
+                self._dropped.add("citations")
             if isinstance(part, Text) and part.signature is not None:
                 if self._quirks.tool_signatures and part.signed_by == "gemini":
                     out["extra_content"] = {"google": {"thought_signature": part.signature}}
@@ -396,6 +409,13 @@ class MessagesWriter:
             return call_id
         # The same id on each turn, so that calls and results find each other.
         return blake2b(call_id.encode("utf-8", "replace"), digest_size=5).hexdigest()[:9]
+
+
+def _explained(part: Part) -> list[Part]:
+    """A file behind what is said of it, for which a part of its kind has no place."""
+    if isinstance(part, Media) and part.context and part.text is None:
+        return [Text(part.context), part]
+    return [part]
 
 
 def _is_audio(part: Opaque) -> bool:

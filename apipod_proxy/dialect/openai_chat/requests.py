@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from apipod_proxy.dialect import Aim, Encoded, custom_tools, lenient
-from apipod_proxy.dialect.dropped import Dropped
+from apipod_proxy.dialect.dropped import Dropped, knobs
 from apipod_proxy.dialect.fields import (
     Object,
     a_text,
@@ -153,7 +153,7 @@ def _tools(source: Object) -> list[Tool]:
             if key not in ("type", "function", "custom", "cache_control")
         }
         if kept:
-            tools[-1].extra = Opaque(NAME, {"beside": kept})
+            tools[-1].extra = Opaque(NAME, {"beside": kept}, knobs(kept))
         mark = tool.get("cache_control") or inner.get("cache_control")
         if mark is not None:
             tools[-1].cache = an_object(mark, f"{path}.cache_control")
@@ -407,9 +407,11 @@ def _tool_of(tool: Tool, call: Call, aim: Aim, dropped: Dropped) -> Object:
         }
     else:
         inner = _function_of(tool)
-    beside = (
-        tool.extra.payload.get("beside", {}) if tool.extra is not None and tool.extra.dialect == NAME else {}
-    )
+    beside: Object = {}
+    if tool.extra is not None and tool.extra.dialect == NAME:
+        beside = tool.extra.payload.get("beside", {})
+    elif tool.extra is not None:
+        dropped.add(tool.extra.what)
     out = beside | {
         "type": "function",
         "function": {key: value for key, value in inner.items() if value is not None},

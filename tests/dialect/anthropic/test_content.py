@@ -208,3 +208,27 @@ def test_calls_are_written_with_an_object_and_a_clean_id() -> None:
     assert write_text(Text("a", citations=[Opaque("anthropic", CITE), Opaque("x", {})]))["citations"] == [
         CITE
     ]
+
+
+SEARCH = {
+    "type": "search_result",
+    "source": "https://a.org",
+    "title": "T",
+    "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}],
+    "citations": {"enabled": True},
+}
+
+
+def test_a_search_result_is_a_document_to_others_and_itself_here() -> None:
+    (media,) = read_blocks([SEARCH], "$")
+    assert isinstance(media, Media)
+    assert (media.text, media.name, media.context, media.citations) == ("a\n\nb", "T", "https://a.org", True)
+    assert write_media(media, True, "$") == SEARCH
+
+
+def test_a_document_with_pictures_in_it_is_kept_whole() -> None:
+    block = {
+        "type": "document",
+        "source": {"type": "content", "content": [{"type": "text", "text": "a"}, {"type": "image"}]},
+    }
+    assert read_blocks([block], "$") == [Opaque("anthropic", block, "$[0]")]

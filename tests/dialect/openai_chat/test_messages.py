@@ -300,3 +300,33 @@ def test_ids_and_reasoning_are_as_strict_providers_want_them() -> None:
     )
     kept = assistant(ToolCall("abcDEF123", "f", "{}"))
     assert encode(kept, Quirks(short_tool_ids=True))[0][0]["tool_calls"][0]["id"] == "abcDEF123"
+
+
+def test_documents_of_text_stand_as_text_also_in_results() -> None:
+    found = Media("document", "text/plain", text="t", name="n", context="c")
+    table = Media("document", "text/csv", data="YSxi")
+    messages = [
+        *assistant(ToolCall("t1", "f", "{}")),
+        Message(Role.USER, [ToolResult("t1", [found]), found, table]),
+    ]
+    out, _ = encode(messages)
+    assert out[1] == {"role": "tool", "tool_call_id": "t1", "content": "n\nc\n\nt"}
+    assert out[2]["content"] == [
+        {"type": "text", "text": "n\nc\n\nt"},
+        {"type": "text", "text": "a,b"},
+    ]
+    with pytest.raises(BadRequest) as caught:
+        encode([Message(Role.USER, [Media("document", "text/csv", data="/w==")])])
+    assert caught.value.param == "messages[0].content[0]"
+
+
+def test_what_is_said_of_a_file_stands_before_it() -> None:
+    media = Media("document", "application/pdf", data="QQ==", name="a.pdf", context="c", citations=True)
+    (message,), dropped = encode([Message(Role.USER, [media])])
+    file = {"filename": "a.pdf", "file_data": "data:application/pdf;base64,QQ=="}
+    assert message["content"] == [{"type": "text", "text": "c"}, {"type": "file", "file": file}]
+    assert dropped == ("citations",)
+
+
+def test_citations_of_another_dialect_are_named() -> None:
+    assert encode(assistant(Text("a", citations=[Opaque("anthropic", {})])))[1] == ("citations",)
