@@ -326,8 +326,10 @@ class Server:
             get[path] = models.list
         for path in ("/v1/models/{id:.+}", "/v1beta/models/{id:.+}", "/models/{id:.+}"):
             get[path] = models.one
-        stored = StoredResponses(self._principal, self.conversations.read, self.conversations.delete)
+        kept = self.conversations
+        stored = StoredResponses(self._principal, kept.read, kept.delete, kept.input_items)
         get["/v1/responses/{id}"] = stored.one
+        get["/v1/responses/{id}/input_items"] = stored.input_items
         add_routes(app, hot, get, self._counts())
         app.router.add_delete("/v1/responses/{id}", stored.forget)
         app.router.add_routes(self._admin().routes(expect_handler=keep_expecting))

@@ -17,6 +17,7 @@ from apipod_proxy.dialect.openai_responses_encoder import Encoder
 from apipod_proxy.dialect.openai_responses_items import NAME
 from apipod_proxy.dialect.openai_responses_memory import (
     continued,
+    input_items,
     kept,
     not_found,
     previous_id,
@@ -314,6 +315,14 @@ class Conversations:
             return orjson.dumps(waiting.response)
         found = await self._table.response(response_id, owner, self._now())
         return None if found is None else found.encode()
+
+    async def input_items(self, response_id: str, owner: str) -> list[dict[str, Json]] | None:
+        """What went into the response, from the start of its conversation; None where none is kept for this user. Raises StoreError."""
+        response = await self.read(response_id, owner)
+        conversation = None if response is None else await self._conversation(response_id, owner)
+        if response is None or conversation is None:
+            return None
+        return input_items(conversation, len(orjson.loads(response).get("output") or []), response_id)
 
     async def delete(self, response_id: str, owner: str) -> bool:
         """Whether there was one. Nobody can go on from it, or from those after it, any more. Raises StoreError."""

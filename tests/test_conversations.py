@@ -136,7 +136,19 @@ async def test_a_response_can_be_read_and_deleted_by_its_owner(
         await bob.responses.delete(made.id)
     with pytest.raises(openai.BadRequestError):
         await turn(bob, previous_response_id=made.id)
-    following = await turn(ann, previous_response_id=made.id)
+    following = await turn(ann, previous_response_id=made.id, input=[{"role": "user", "content": "more"}])
+    for _ in range(2):
+        # While it waits to be written, and afterwards.
+        pages = ann.responses.input_items.list(following.id, order="asc", limit=1)
+        listed = [item.model_dump() async for item in pages]
+        assert [(item["role"], item["content"][0]["text"]) for item in listed] == [
+            ("user", "hi"),
+            ("assistant", made.output_text),
+            ("user", "more"),
+        ]
+        await rig.server.conversations.close()
+    with pytest.raises(openai.NotFoundError):
+        await bob.responses.input_items.list(following.id)
     await ann.responses.delete(following.id)
     await ann.responses.delete(made.id)
     with pytest.raises(openai.NotFoundError):

@@ -43,6 +43,24 @@ def continued(body: bytes, conversation: bytes) -> bytes:
     return orjson.dumps(source)
 
 
+def input_items(conversation: bytes, outputs: int, response_id: str) -> list[Object]:
+    """The items of a conversation but its last ``outputs``, as the API lists them: texts as parts, and each item with an id."""
+    items = orjson.loads(conversation)
+    told: list[Object] = []
+    for place, item in enumerate(items[: len(items) - outputs]):
+        if not isinstance(item, dict):
+            continue
+        listed: Object = {"id": f"item_{response_id.removeprefix('resp_')}_{place}", **item}
+        listed.setdefault("type", "message")
+        if listed["type"] == "message":
+            listed.setdefault("status", "completed")
+            if isinstance(listed.get("content"), str):
+                kind = "output_text" if listed.get("role") == "assistant" else "input_text"
+                listed["content"] = [{"type": kind, "text": listed["content"]}]
+        told.append(listed)
+    return told
+
+
 def not_found(response_id: str) -> ClientError:
     """The error for an id under which nothing is kept, worded and coded as the API's."""
     error: ClientError = BadRequest(f"Previous response with id '{response_id}' not found.", None)

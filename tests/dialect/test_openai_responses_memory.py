@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import orjson
 import pytest
 
 from apipod_proxy.dialect.members import DECODER
 from apipod_proxy.dialect.openai_responses import ROW
 from apipod_proxy.dialect.openai_responses_memory import (
     continued,
+    input_items,
     kept,
     not_found,
     previous_id,
@@ -108,3 +110,21 @@ def test_an_unknown_response_is_refused_in_the_words_of_the_api() -> None:
     assert error["code"] == "previous_response_not_found"
     assert error["param"] == "previous_response_id"
     assert "resp_9" in error["message"]
+
+
+def test_items_that_went_in_are_listed_without_those_that_came_out() -> None:
+    conversation = orjson.dumps(
+        [
+            {"role": "user", "content": "a"},
+            {"type": "message", "role": "assistant", "content": "b", "id": "msg_1"},
+            {"type": "function_call_output", "call_id": "c", "output": "d"},
+            "odd",
+            {"type": "message", "role": "assistant", "content": []},
+        ]
+    )
+    text = {"type": "message", "status": "completed"}
+    assert input_items(conversation, 1, "resp_x") == [
+        {"id": "item_x_0", **text, "role": "user", "content": [{"type": "input_text", "text": "a"}]},
+        {"id": "msg_1", **text, "role": "assistant", "content": [{"type": "output_text", "text": "b"}]},
+        {"id": "item_x_2", "type": "function_call_output", "call_id": "c", "output": "d"},
+    ]
