@@ -5,7 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 
 METHODS = "GET, POST, PATCH, PUT, DELETE, OPTIONS"
-EXPOSED = "x-request-id, request-id, retry-after, x-apipod-model, x-apipod-provider, x-apipod-attempts, x-apipod-dropped"
+# All of them: the names of limits' headers are many. The star means that, as long as cookies are not allowed.
+EXPOSED = "*"
 MAX_AGE_SECONDS = "600"
 
 
