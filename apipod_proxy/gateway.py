@@ -197,12 +197,13 @@ class Gateway:
                     parts.health.skipped(candidate)
                     continue
                 if hedge:
-                    failed, asked = await hedged(self, ask, candidate, lease, candidates)
+                    ended, asked = await hedged(self, ask, candidate, lease, candidates)
                 else:
-                    failed, asked = await self.attempt(ask, candidate, lease), candidate
-                if failed is None:
+                    ended, asked = await self.attempt(ask, candidate, lease), candidate
+                if ended is None:
                     return
-                if self.may_repeat(failed, asked, turn):
+                failed = weightier(failed, ended)
+                if self.may_repeat(ended, asked, turn):
                     again = [*(again or ()), asked]
             if again is None:
                 break
@@ -237,12 +238,13 @@ class Gateway:
                         room.settle(lease, None, sent=False)
                         continue
                     if plan.hedge:
-                        failed, candidate = await hedged(self, ask, candidate, lease, taken_from(left))
+                        ended, candidate = await hedged(self, ask, candidate, lease, taken_from(left))
                     else:
-                        failed = await self.attempt(ask, candidate, lease)
-                    if failed is None:
+                        ended = await self.attempt(ask, candidate, lease)
+                    if ended is None:
                         return
-                    if self.may_repeat(failed, candidate, turn):
+                    failed = weightier(failed, ended)
+                    if self.may_repeat(ended, candidate, turn):
                         again.append(candidate)
                 if not again:
                     break
@@ -404,8 +406,16 @@ class Gateway:
             patience.reschedule(self.loop.time())
 
 
+def weightier(before: ProxyError | None, failed: ProxyError) -> ProxyError:
+    """Which of two failures in a row to tell: that one candidate cannot carry the request matters only where no other failed at it."""
+    return before if before is not None and isinstance(failed, BadRequest) else failed
+
+
 def last_word(failed: ProxyError | None, room: Room, plan: Plan) -> ProxyError:
     """What the client is told when no candidate is left."""
+    if isinstance(failed, BadRequest):
+        # Who had no room might have carried it.
+        return room.refusal or failed
     if failed is None:
         return room.refusal or NoCandidate(plan.requested, 1)
     if isinstance(failed, UpstreamStatus) and failed.retryable:

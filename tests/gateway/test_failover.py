@@ -191,6 +191,26 @@ async def test_when_nobody_is_left_the_last_failure_is_told(
     assert (row["outcome"], row["status"]) == ("failed", status)
 
 
+SOUND = [{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]
+
+
+@pytest.mark.parametrize("waits", [0, 0.1])
+async def test_who_cannot_carry_a_request_does_not_hide_why_others_failed(
+    serve: Serve, upstream: Upstreams, waits: float
+) -> None:
+    config = catalog(await upstream(refuses(500)), await upstream(answers()), route={"max_wait": waits})
+    config["providers"]["p1"]["type"] = "anthropic"
+    rig = await serve(config)
+    body = chat(messages=[{"role": "user", "content": SOUND}])
+    answer, told = await rig.ask(body)
+    assert (answer.status, b"cannot" in told) == (502, False)
+    config["models"]["m0"]["limits"] = {"rpm": {"limit": 1, "burst": 1}}
+    rig = await serve(config)
+    await rig.ask(body)
+    answer, told = await rig.ask(body)
+    assert (answer.status, b"rpm limit of 1 of the model" in told) == (429, True)
+
+
 async def test_parked_providers_are_not_asked_until_their_time(serve: Serve, upstream: Upstreams) -> None:
     parked = await upstream(refuses(429, b"Retry-After: 60\r\n"))
     rig = await serve(catalog(parked, await upstream(GOOD[False])))
