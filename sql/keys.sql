@@ -11,6 +11,10 @@ SELECT api_keys.id, users.name, api_keys.name, api_keys.digest, api_keys.prefix,
 FROM api_keys JOIN users ON users.id = api_keys.user_id
 WHERE api_keys.version > :since AND (api_keys.deleted = 0 OR :since > 0);
 
+-- name: read_buried_keys()
+-- Revoked, and then deleted.
+SELECT digest FROM api_keys WHERE deleted = 1 AND revoked_at IS NOT NULL;
+
 -- name: put_user(id, name, subscription_id, role, limits, active, expires_at, source, version)!
 INSERT INTO users (id, name, subscription_id, role, limits, active, expires_at, source, deleted, version)
 VALUES (:id, :name, :subscription_id, :role, :limits, :active, :expires_at, :source, 0, :version)

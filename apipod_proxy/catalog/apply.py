@@ -135,6 +135,8 @@ class _Plan:
     """``put`` and ``gone`` per kind; accounts come with their provider's name and place, routes with their subscription's name."""
 
     document: Document
+    buried: frozenset[str]
+    """Digests of keys that were revoked and have no row that counts any more; made anew they stay revoked."""
     stale: frozenset[str]
     """Ids of accounts whose key is to be stored anew, whatever else is the same."""
     report: Report = field(default_factory=Report)
@@ -160,7 +162,8 @@ class _Plan:
 
 async def _plan(session: Session, vault: Vault, document: Document) -> _Plan:
     have = (await load(session, vault, strict=False)).snapshot
-    plan = _Plan(document, stale=await _stale(session, vault, have))
+    buried = frozenset(row[0] for row in await session.fetch("read_buried_keys"))
+    plan = _Plan(document, buried=buried, stale=await _stale(session, vault, have))
     _plan_keys(plan, have)
     _plan_users(plan, have)
     _plan_subscriptions(plan, have)
@@ -364,10 +367,12 @@ def _plan_keys(plan: _Plan, have: Snapshot) -> None:
         if there is None:
             plan.note(plan.report.created, "keys", name)
             plan.keys.append(key)
+            if key.active and digest.hex() in plan.buried:
+                plan.report.notes.append(_stays_revoked(key, key.prefix))
             continue
         if there.revoked_at is not None:
             if key.active and key.source is there.source:
-                plan.report.notes.append(f"the key {there.prefix} of '{key.user}' was revoked and stays so")
+                plan.report.notes.append(_stays_revoked(key, there.prefix))
             key = replace(key, active=False)  # noqa: PLW2901
         equal = (
             replace(
@@ -392,6 +397,10 @@ def _plan_keys(plan: _Plan, have: Snapshot) -> None:
         if digest not in plan.document.keys and there.source is Source.FILE:
             plan.note(plan.report.deleted, "keys", f"{there.user}/{there.name}")
             plan.gone_keys.append(digest)
+
+
+def _stays_revoked(key: ApiKey, prefix: str) -> str:
+    return f"the key {prefix} of '{key.user}' was revoked and stays so"
 
 
 # What refers to what

@@ -100,6 +100,9 @@ class KeyService:
                 raise BadRequest(
                     f"The key '{old.name}' ({old.prefix}) is not active; make a new one instead."
                 )
+            if old.expires_at is not None and old.expires_at <= self.makers.now_ms():
+                # The new one would end when the old one did.
+                raise BadRequest(f"The key '{old.name}' ({old.prefix}) has expired; make a new one instead.")
             owner = await _existing_user(session, old.user)
             key, text = self._new(old)
             await session.execute("put_key", **rows.key_columns(key, version))

@@ -95,9 +95,11 @@ def _show(keys: list[ApiKey]) -> None:
 
 
 def state_of(key: ApiKey, now_ms: int) -> str:
-    """active | revoked | expired."""
-    if not key.active:
+    """active | revoked | inactive (as its file says) | expired."""
+    if key.revoked_at is not None:
         return "revoked"
+    if not key.active:
+        return "inactive"
     return "expired" if key.expires_at is not None and key.expires_at <= now_ms else "active"
 
 

@@ -250,6 +250,18 @@ async def test_a_revoked_key_is_not_brought_back_by_its_file(store: Store) -> No
     assert (await apply_text(store, text)).lines()[0].startswith("nothing changed")
 
 
+async def test_a_revoked_key_that_left_its_file_and_came_back_is_told_of(store: Store) -> None:
+    await apply_text(store, SMALL)
+    await service(store).revoke("one")
+    await apply_text(store, SMALL.replace("{key: the-key-of-u, name: one}", ""))
+    note = "the key the-ke of 'u' was revoked and stays so"
+    for created in ({"keys": ["u/one"]}, {}):
+        report = await apply_text(store, SMALL)
+        assert (report.created, report.notes) == (created, [note])
+    (key,) = (await load_now(store)).keys.values()
+    assert not key.active
+
+
 # The environment
 
 

@@ -152,6 +152,16 @@ async def test_a_rotated_key_may_all_that_the_old_one_might(store: Store, keys: 
         await keys.rotate(old.id)
 
 
+async def test_an_expired_key_is_not_rotated_into_one_that_never_works(store: Store) -> None:
+    now = [NOW]
+    keys = KeyService(store, Makers(lambda: new_key(os.urandom), lambda: os.urandom(8).hex(), lambda: now[0]))
+    created = await keys.create("x", expires_in=60)
+    now[0] += 60_000
+    with pytest.raises(BadRequest, match=f"'x' .{created.key.prefix}. has expired; make a new one instead"):
+        await keys.rotate("x")
+    assert len(await keys.list()) == 1
+
+
 async def test_whoever_follows_the_keys_is_told_of_each_change(keys: KeyService) -> None:
     told: list[int] = []
 

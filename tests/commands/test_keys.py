@@ -71,4 +71,5 @@ def test_the_state_of_a_key() -> None:
     key = ApiKey("", "", "", b"", expires_at=100)
     assert state_of(key, 99) == "active"
     assert state_of(key, 100) == "expired"
-    assert state_of(ApiKey("", "", "", b"", active=False), 0) == "revoked"
+    assert state_of(ApiKey("", "", "", b"", active=False, revoked_at=1), 0) == "revoked"
+    assert state_of(ApiKey("", "", "", b"", active=False), 0) == "inactive"
