@@ -106,9 +106,19 @@ def _first(answer: bytes) -> dict[str, Any]:
     return entry if isinstance(entry, dict) else {}
 
 
+def _plain(content: object) -> str:
+    """The text of a message, which some providers send in parts."""
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
+    return content if isinstance(content, str) else ""
+
+
 def text_in(answer: bytes) -> bytes:
-    """``{"text", "model", "usage"}`` out of a whole completion."""
-    told = orjson.loads(answer)
-    message = told["choices"][0].get("message") or {}
-    text = message.get("content") or message.get("refusal") or ""
+    """``{"text", "model", "usage"}`` out of a whole completion. Raises UpstreamBroken where it says nothing."""
+    try:
+        told = orjson.loads(answer)
+        message = told["choices"][0]["message"]
+        text = _plain(message.get("content")) or message.get("refusal") or ""
+    except (ValueError, LookupError, TypeError, AttributeError) as exc:
+        raise UpstreamBroken("an answer without a message") from exc
     return orjson.dumps({"text": text, "model": told.get("model"), "usage": told.get("usage")})

@@ -99,6 +99,30 @@ async def test_a_wrong_request_is_told_where_it_is_wrong(rig: Rig, path: str, bo
     assert (got.status, orjson.loads(told)["error"]["param"]) == (400, param)
 
 
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        ({"choices": [{"message": {"content": [{"type": "text", "text": "A "}, {"text": "cat"}]}}]}, "A cat"),
+        ({"choices": [{"message": {"content": None, "refusal": "No."}}]}, "No."),
+        ({"choices": [{"message": {"content": [5]}}]}, None),
+        ({"choices": [{"message": None}]}, None),
+        ({"choices": []}, None),
+        ({}, None),
+    ],
+)
+async def test_a_description_is_taken_from_whatever_a_provider_answers(
+    serve: Serve, upstream: Upstreams, told: Any, text: str | None
+) -> None:
+    writer = await upstream([Do.REQUEST, answer(orjson.dumps(told), headers=JSON), Do.AGAIN])
+    rig = await serve(routed(writer))
+    got, body = await rig.ask({"model": "x", "image": PNG}, "/v1/images/text")
+    if text is None:
+        assert got.status == 502, body
+        assert (await rig.row())["outcome"] == "failed"
+    else:
+        assert (got.status, orjson.loads(body)["text"]) == (200, text)
+
+
 async def test_every_form_of_an_answer_is_understood() -> None:
     async def fetch(url: str) -> Fetched:
         if url != "https://pics.org/a":

@@ -103,4 +103,9 @@ class Describe(Completions):
                 raise
             # The client knows nothing of the messages that were made of its request.
             raise BadRequest(error.problem, "$.image_url") from error
-        client.deliver(b"application/json", self._studio.text(client.held))
+        try:
+            told = self._studio.text(client.held)
+        except ProxyError:
+            x.outcome = Outcome.FAILED
+            raise
+        client.deliver(b"application/json", told)
