@@ -162,7 +162,7 @@ class Server:
         self._stack.push_async_callback(self.store.close)
         if self.launch.seat is None:
             await migrate(self.store)
-        upkeep = Upkeep(self.store, secrets.token_hex(8))
+        upkeep = Upkeep(self.store, secrets.token_hex(8), keep_days=settings.usage_retention_days)
         upkeep.start()
         self._stack.push_async_callback(upkeep.close)
         self.vault = await open_vault(settings, self.store, self.launch.environment)

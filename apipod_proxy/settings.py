@@ -70,6 +70,13 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def _retention(text: str) -> int:
+    days = re.fullmatch(r"[0-9]{1,5}", text)
+    if days and (int(text) == 0 or 32 <= int(text) <= 36500):
+        return int(text)
+    raise _Refused("0, or 32 to 36500 days (limits of a month are counted up from these rows)")
+
+
 def _seconds(*, zero: bool) -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:
@@ -277,6 +284,13 @@ SETTINGS: tuple[Setting, ...] = (
         _whole(0, 8760),
     ),
     Setting(
+        "USAGE_RETENTION_DAYS",
+        "usage_retention_days",
+        "0",
+        "How long usage_logs keeps the row of a request, 32 days or more; sums by the hour stay; 0: for ever",
+        _retention,
+    ),
+    Setting(
         "TRUSTED_PROXIES",
         "trusted_proxies",
         "",
@@ -333,6 +347,7 @@ class Settings:
     drain_seconds: float = 0.0
     shutdown_grace_seconds: float = 60.0
     responses_ttl_hours: int = 24
+    usage_retention_days: int = 0
     trusted_proxies: tuple[IPNetwork, ...] = ()
     cors_origins: tuple[str, ...] = ()
     log_level: str = "INFO"

@@ -96,6 +96,9 @@ ON CONFLICT (hour, user_id, api_key_id, subscription_id, model, provider, accoun
 -- The attempts of requests that took more than one: the JSON is compact, and only a list of several objects holds this text.
 SELECT attempts FROM usage_logs WHERE started_at >= :since AND attempt_count > 1 AND attempts LIKE '%},{%';
 
+-- name: end_of_slice(before, most)^
+SELECT started_at FROM usage_logs WHERE started_at < :before ORDER BY started_at LIMIT 1 OFFSET :most;
+
 -- name: delete_usage(before)!
 -- Only what the sums hold already.
 DELETE FROM usage_logs

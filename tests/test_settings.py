@@ -70,6 +70,11 @@ def test_values_are_read_into_their_types() -> None:
 
 
 BAD = [
+    (
+        "USAGE_RETENTION_DAYS",
+        "30",
+        "USAGE_RETENTION_DAYS is '30' (environment); allowed: 0, or 32 to 36500 days (limits of a month are counted up from these rows)",
+    ),
     ("PORT", "eighty", "PORT is 'eighty' (environment); allowed: a whole number from 0 to 65535"),
     ("PORT", "65536", "PORT is '65536' (environment); allowed: a whole number from 0 to 65535"),
     ("PING_SECONDS", "0", "PING_SECONDS is '0' (environment); allowed: seconds, more than 0 to 86400"),

@@ -208,10 +208,14 @@ class Store(ABC):
         async with self.reading() as session:
             return [row[0] for row in await session.fetch("retried_attempts", since=since)]
 
-    async def delete_usage(self, before: int) -> None:
-        """Forget the rows that started before; their sums stay."""
-        async with self.writing() as session:
-            await session.execute("delete_usage", before=before)
+    async def delete_usage(self, before: int, most: int = 10_000, slices: int = 100) -> None:
+        """Forget the rows that started before; their sums stay. ``most`` at a time, so that whoever books waits for none of it long."""
+        for _ in range(slices):
+            async with self.writing() as session:
+                row = await session.fetch_one("end_of_slice", before=before, most=most)
+                await session.execute("delete_usage", before=before if row is None else int(row[0]) + 1)
+            if row is None:
+                return
 
     # Levels of limits
 

@@ -1,4 +1,4 @@
-"""What has to be done to a database now and then: usage is summed up by the hour, so that totals stay quick to read; old responses go."""
+"""What has to be done to a database now and then: usage is summed up by the hour, so that totals stay quick to read; what is old goes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,24 @@ logger = logging.getLogger("apipod_proxy.store")
 
 LOCK = "upkeep"
 EVERY_SECONDS = 60.0
+DAY_MS = 86_400_000
 SETTLED_MS = 300_000
 """Rows are left out of the sums for this long: a batch may be slow, and the clocks of replicas may differ."""
 
 
 class Upkeep:
-    """One task per process; of all processes on a database one does the work. ``owner`` tells this one from the others."""
+    """One task per process; of all processes on a database one does the work. ``owner`` tells this one from the others.
 
-    def __init__(self, store: Store, owner: str, every_seconds: float = EVERY_SECONDS) -> None:
+    ``keep_days``: how long rows of usage are kept; 0: for ever.
+    """
+
+    def __init__(
+        self, store: Store, owner: str, every_seconds: float = EVERY_SECONDS, keep_days: int = 0
+    ) -> None:
         self._store = store
         self._owner = owner
         self._every = every_seconds
+        self._keep_days = keep_days
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -42,6 +49,8 @@ class Upkeep:
             return False
         await self._store.sum_usage(now - SETTLED_MS)
         await ResponseTable(self._store).delete_expired(now)
+        if self._keep_days:
+            await self._store.delete_usage(now - self._keep_days * DAY_MS)
         return True
 
     async def _run(self) -> None:

@@ -356,6 +356,13 @@ async def test_old_usage_is_deleted_on_request(store: Store) -> None:
     assert [row["started_at"] for row in await store.read_usage(0, 100, 10)] == [4, 3]
 
 
+async def test_old_usage_is_deleted_in_slices_even_of_one_moment(store: Store) -> None:
+    await store.insert_usage([Booked.make(n, started_at=n // 4).columns for n in range(12)])
+    await store.sum_usage(until=2**62)
+    await store.delete_usage(before=2, most=3)
+    assert [row["started_at"] for row in await store.read_usage(0, 100, 10)] == [2, 2, 2, 2]
+
+
 # Levels
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from apipod_proxy.store import GROUPINGS, Store
 from apipod_proxy.store.base import now_ms
-from apipod_proxy.store.upkeep import SETTLED_MS, Upkeep
+from apipod_proxy.store.upkeep import DAY_MS, SETTLED_MS, Upkeep
 from apipod_proxy.store.usage import HOUR_MS, Value
 from tests.store.test_base import Booked
 from tests.stores import Opener
@@ -93,6 +93,17 @@ async def test_one_process_does_the_work_and_leaves_fresh_rows_alone(
     assert await two.run_once(now + SETTLED_MS + 60_000)
     assert await summed(store) == 10
     assert not await one.run_once(now + SETTLED_MS + 61_000)
+
+
+async def test_rows_go_when_their_days_are_over_and_their_sums_stay(store: Store) -> None:
+    now = now_ms()
+    days = [0, 31, 33, 400]
+    await store.insert_usage([Booked.make(day, started_at=now - day * DAY_MS).columns for day in days])
+    assert await Upkeep(store, "one").run_once(now + SETTLED_MS + 1000)
+    assert len(await store.read_usage(0, 2**62, 10)) == 4
+    assert await Upkeep(store, "two", keep_days=32).run_once(now + SETTLED_MS + 61_000)
+    assert len(await store.read_usage(0, 2**62, 10)) == 2
+    assert (await store.total_usage("proxy", 0))[0].requests == 4
 
 
 async def summed(store: Store) -> int:
