@@ -11,7 +11,7 @@ from apipod_proxy.errors import MissingCapability
 from apipod_proxy.route.capabilities import NO_NEEDS, PREFERENCES, Needs, names_of
 from apipod_proxy.route.health import Health
 from apipod_proxy.route.index import Option, Pair, Plan
-from apipod_proxy.route.router import Router, fitting
+from apipod_proxy.route.router import Router, fitting, is_spare
 from apipod_proxy.route.strategies import EXPLORE, expected_seconds, price_of, rendezvous
 
 # Proxies commonly take header lines of 8 KB with everything in them.
@@ -157,12 +157,15 @@ def _lack(option: Option, needs: Needs) -> str:
 def _chances(plan: Plan, standings: list[_Standing], affinity: int | None) -> list[float]:
     """That each is the first to be asked."""
     usable = [standing for standing in standings if standing.why_not is None]
+    if plan.strategy in (Strategy.EVEN, Strategy.LATENCY):
+        usable = [standing for standing in usable if not is_spare(standing.option, standing.pair)] or usable
+    drawn = {id(standing) for standing in usable}
     if plan.strategy in (Strategy.WEIGHTED, Strategy.EVEN):
         shares = _option_shares(plan, usable)
     elif plan.strategy is Strategy.LATENCY:
         best = min(usable, key=lambda standing: standing.cost, default=None)
         # The fastest pair leads, but for the share that goes to any pair at random.
-        chances = [EXPLORE / len(usable) if standing.why_not is None else 0.0 for standing in standings]
+        chances = [EXPLORE / len(usable) if id(standing) in drawn else 0.0 for standing in standings]
         return [
             chance + (1 - EXPLORE if standing is best else 0)
             for chance, standing in zip(chances, standings, strict=True)
@@ -172,6 +175,8 @@ def _chances(plan: Plan, standings: list[_Standing], affinity: int | None) -> li
         shares = {} if first is None else {first.option.model.id: 1.0}
     return [
         _share(plan, standing, usable, affinity) * shares.get(standing.option.model.id, 0.0)
+        if id(standing) in drawn
+        else 0.0
         for standing in standings
     ]
 
@@ -191,8 +196,6 @@ def _option_shares(plan: Plan, usable: list[_Standing]) -> dict[str, float]:
 
 def _share(plan: Plan, standing: _Standing, usable: list[_Standing], affinity: int | None) -> float:
     """Of the accounts of its model."""
-    if standing.why_not is not None:
-        return 0.0
     peers = [other.pair for other in usable if other.option is standing.option]
     if affinity is not None:
         if next(rendezvous(peers, affinity)) is not standing.pair:

@@ -140,8 +140,16 @@ class Router:
             yield take_weighted(left, self._random)
 
     def _by_pair(self, plan: Plan, options: list[Option], affinity: int | None) -> Iterator[Pair]:
-        """Strategies that weigh pairs, not models: after a pair the other accounts of its model come first."""
-        left = [pair for option in options for pair in option.pairs]
+        """Strategies that weigh pairs, not models: after a pair the other accounts of its model come first. Weight 0 comes last."""
+        drawn: list[Pair] = []
+        spare: list[Pair] = []
+        for option in options:
+            for pair in option.pairs:
+                (spare if is_spare(option, pair) else drawn).append(pair)
+        for left in (drawn, spare):
+            yield from self._among(plan, left, affinity)
+
+    def _among(self, plan: Plan, left: list[Pair], affinity: int | None) -> Iterator[Pair]:
         while left:
             first = self._even(left) if plan.strategy is Strategy.EVEN else self._fastest(left)
             model = first.candidate.model
@@ -192,6 +200,11 @@ class Router:
             return pair.candidate
         wait = min(self.health.wait_of(pair, now) for pair in pairs)
         raise NoCandidate(plan.requested, min(max(1, ceil(wait)), LONGEST_WAIT))
+
+
+def is_spare(option: Option, pair: Pair) -> bool:
+    """Whether ``pair`` is meant for the time when nothing else is left."""
+    return option.weight <= 0 or pair.weight <= 0
 
 
 def fitting(plan: Plan, needs: Needs) -> tuple[Option, ...]:

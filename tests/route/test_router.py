@@ -19,6 +19,7 @@ from apipod_proxy.errors import (
 from apipod_proxy.route import router as router_module
 from apipod_proxy.route.capabilities import STREAMING, THINKING, TOOLS, VISION, Needs
 from apipod_proxy.route.classify import Action, Scope, Verdict, classify
+from apipod_proxy.route.explain import explain
 from tests.route.build import (
     Clock,
     account,
@@ -93,6 +94,23 @@ def test_weight_zero_is_drawn_only_when_nothing_else_is_left() -> None:
     for seed in range(20):
         drawn = names(router(catalog, seed=seed).candidates("pro", "x"))
         assert drawn == ["first@main", "first@spare", "last@main", "last@spare"]
+
+
+@pytest.mark.parametrize("strategy", [Strategy.EVEN, Strategy.LATENCY])
+def test_weight_zero_comes_last_where_weights_are_no_odds(strategy: Strategy) -> None:
+    catalog = snapshot(
+        [provider("p", account("p", "spare", weight=0), account("p", "main"))],
+        [model("last", "p"), model("first", "p")],
+        [route("x", target("last", 0), target("first", 1), strategy=strategy)],
+    )
+    for seed in range(20):
+        draws = router(catalog, seed=seed)
+        every = list(draws.candidates("pro", "x"))
+        assert names(every)[0] == "first@main"
+        told = explain(draws, draws.index.resolve("pro", "x"))
+        assert [entry.chance for entry in told.candidates] == pytest.approx([1, 0, 0, 0])
+        draws.health.park(every[0], 60, Scope.PAIR, 1000.0)
+        assert len(names(draws.candidates("pro", "x"))) == 3
 
 
 def test_weights_that_are_all_zero_are_all_alike() -> None:
