@@ -411,8 +411,15 @@ class Server:
         await self.store.insert_usage(rows)
 
     def _spool(self) -> Spool:
-        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
-        return Spool(self.settings.data_dir / "spool", "usage")
+        folder = self.settings.data_dir / "spool"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise OperatorMistake(
+                f"DATA_DIR is '{self.settings.data_dir}': {folder}, for usage that the database does not take,"
+                f" cannot be made ({exc.strerror})"
+            ) from exc
+        return Spool(folder, "usage")
 
     def _identify(
         self, dialect: str, headers: Mapping[str, str], query: Mapping[str, str], now_ms: int

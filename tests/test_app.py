@@ -20,6 +20,7 @@ from apipod_proxy.app import Launch, Server, endpoint_maker, proxies_of
 from apipod_proxy.catalog.model import Account, PoolSize, Provider
 from apipod_proxy.edge.logs import LineWriter
 from apipod_proxy.errors import StoreError
+from apipod_proxy.mistakes import OperatorMistake
 from apipod_proxy.settings import Settings
 from apipod_proxy.simulator import Simulator, start
 
@@ -171,6 +172,17 @@ async def test_a_start_that_fails_midway_closes_what_was_open(tmp_path: Path, si
             pass
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
+
+
+async def test_a_data_folder_that_cannot_be_used_is_a_mistake_of_the_operator(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    (tmp_path / "spool").touch()
+    with pytest.raises(
+        OperatorMistake, match=r"DATA_DIR is '.*': .*/spool, .* cannot be made \(File exists\)"
+    ):
+        async with serving(tmp_path, simulator):
+            pass
 
 
 def test_accounts_do_not_share_connections_and_keep_their_pool() -> None:
