@@ -81,6 +81,13 @@ _BAD_KEY = re.compile(
     re.IGNORECASE,
 )
 """How the message of a refused key begins; further on it may hold the client's own words."""
+TOO_LONG = "context_length_exceeded"
+"""The code by which clients know that they have to shorten the conversation; most providers only say it in a sentence."""
+_TOO_LONG = re.compile(
+    r"prompt is too long|(?:maximum|model's) context (?:length|window)|(?:exceeds?|exceeded) (?:the |your )?context (?:length|window|limit)"
+    r"|input token count .{0,40}exceeds the maximum|too many (?:input )?tokens in (?:the )?(?:prompt|input)",
+    re.IGNORECASE,
+)
 _NO_MODEL = re.compile(r"model|deployment", re.IGNORECASE)
 _WAIT = re.compile(
     r"(?:try again|retry) (?:in|after) (?:(\d+)m)?(\d+(?:\.\d+)?) ?(ms|s\b|sec|seconds?\b)", re.IGNORECASE
@@ -129,7 +136,7 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
         status,
         cleaned(said.message) if said.message else None,
         kind=kind,
-        code=said.code,
+        code=_code_of(said, kind),
         param=said.param,
         retry_after=wait_of(headers, said),
         final=final,
@@ -149,7 +156,17 @@ def failure_of(value: Json) -> Failure:
         known = BY_WORD.get(said.word or "") or BY_WORD.get((said.code or "").lower())
         status = None if known is None else known[1]
     message = cleaned(said.message) if said.message else "The provider reported an error."
-    return Failure(message, kind.value, status, said.code, said.wait)
+    return Failure(message, kind.value, status, _code_of(said, kind), said.wait)
+
+
+def _code_of(said: Said, kind: Kind) -> str | None:
+    if (
+        said.code is None
+        and kind in (Kind.INVALID_REQUEST, Kind.TOO_LARGE)
+        and _TOO_LONG.search(said.message or "")
+    ):
+        return TOO_LONG
+    return said.code
 
 
 def parsed(body: bytes) -> Json:

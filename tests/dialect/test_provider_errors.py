@@ -185,3 +185,25 @@ def test_what_one_account_does_not_know_another_may(code: str) -> None:
     verdict = classify(error)
     assert verdict.action is Action.NEXT
     assert not (verdict.counts or verdict.again or verdict.disables)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "code"),
+    [
+        (400, "prompt is too long: 208310 tokens > 200000 maximum", "context_length_exceeded"),
+        (400, "This model's maximum context length is 8192 tokens.", "context_length_exceeded"),
+        (400, "Your input exceeds the context window of this model.", "context_length_exceeded"),
+        (
+            400,
+            "The input token count (1200000) exceeds the maximum number of tokens",
+            "context_length_exceeded",
+        ),
+        (413, "Prompt is too long", "context_length_exceeded"),
+        (400, "max_tokens is too large", None),
+        (429, "You exceeded the context window quota", None),
+    ],
+)
+def test_a_conversation_that_is_too_long_has_a_code(status: int, message: str, code: str | None) -> None:
+    body = {"error": {"type": "", "message": message}}
+    assert decode_error(status, {}, json.dumps(body).encode()).code == code
+    assert failure_of({"error": {"message": message, "code": status}}).code == code

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import orjson
 
+from apipod_proxy.dialect.provider_errors import TOO_LONG
 from apipod_proxy.dialect.vocabulary import Failure
 from apipod_proxy.errors import Kind, ProxyError
 
@@ -24,12 +25,14 @@ TYPES: Mapping[Kind, str] = {
     Kind.UNSUPPORTED: "invalid_request_error",
     Kind.INTERNAL: "api_error",
 }
+_TOO_LONG = "prompt is too long"
+"""Claude Code shortens a conversation on these words alone."""
 KINDS: Mapping[str, Kind] = {kind.value: kind for kind in Kind}
 
 
 def encode_error(error: ProxyError, request_id: str) -> bytes:
     """The body of an error response."""
-    return _body(str(error), error.kind, request_id)
+    return _body(str(error), error.kind, error.code, request_id)
 
 
 def error_event(error: ProxyError, request_id: str) -> bytes:
@@ -39,10 +42,12 @@ def error_event(error: ProxyError, request_id: str) -> bytes:
 
 def failure_body(failure: Failure, request_id: str) -> bytes:
     """The same for an error that the provider put into its stream."""
-    return _body(failure.message, KINDS.get(failure.kind, Kind.UPSTREAM), request_id)
+    return _body(failure.message, KINDS.get(failure.kind, Kind.UPSTREAM), failure.code, request_id)
 
 
-def _body(message: str, kind: Kind, request_id: str) -> bytes:
+def _body(message: str, kind: Kind, code: str | None, request_id: str) -> bytes:
+    if code == TOO_LONG and _TOO_LONG not in message.lower():
+        message = f"{_TOO_LONG}: {message}"
     return orjson.dumps(
         {"type": "error", "error": {"type": TYPES[kind], "message": message}, "request_id": request_id}
     )

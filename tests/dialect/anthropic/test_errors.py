@@ -34,3 +34,17 @@ def test_the_body_is_anthropics() -> None:
     }
     assert ROW.error_event(error, "req_1") == b"event: error\ndata: " + body + b"\n\n"
     assert json.loads(failure_body(Failure("m", "nonsense"), "r"))["error"]["type"] == "api_error"
+
+
+def test_a_conversation_that_is_too_long_is_said_in_the_words_that_clients_know() -> None:
+    def said(message: str, code: str | None) -> str:
+        error = UpstreamStatus(400, message, kind=Kind.INVALID_REQUEST, code=code)
+        text: str = json.loads(ROW.encode_error(error, "r"))["error"]["message"]
+        assert (
+            json.loads(failure_body(Failure(message, "upstream", code=code), "r"))["error"]["message"] == text
+        )
+        return text
+
+    assert said("It is too much", "context_length_exceeded") == "prompt is too long: It is too much"
+    assert said("Prompt is too long: 2 > 1", "context_length_exceeded") == "Prompt is too long: 2 > 1"
+    assert said("It is too much", "other") == "It is too much"
