@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from apipod_proxy.admin.services import AdminServices, MadeKey
+from apipod_proxy.admin.services import AdminServices, MadeKey, Total
 from apipod_proxy.catalog.model import ApiKey
 from apipod_proxy.errors import BadRequest, Forbidden, Unauthenticated
 
@@ -152,7 +152,22 @@ class AdminApi:
             {"name": names.get(total.owner, total.owner), **total._asdict()}
             for total in await services.totals(by, since, until)
         ]
-        return _answer({"by": by, "since": _time(since), "until": _time(min(until, now)), "totals": totals})
+        of_models = await services.totals("model", since, until)
+        return _answer(
+            {
+                "by": by,
+                "since": _time(since),
+                "until": _time(min(until, now)),
+                "totals": totals,
+                # A cost of nothing may mean that nobody knows the price; sums cannot tell the one from the other.
+                "unpriced_models": [total.owner for total in of_models if self._is_unpriced(total)],
+            }
+        )
+
+    def _is_unpriced(self, total: Total) -> bool:
+        used = total.input_tokens + total.cache_read_tokens + total.cache_write_tokens + total.output_tokens
+        model = self._services.snapshot().models.get(total.owner)
+        return used > 0 and total.cost_nano == 0 and (model is None or model.price is None)
 
     def _names(self, by: str) -> dict[str, str]:
         """What people call the owners that the usage log knows by id."""

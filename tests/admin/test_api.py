@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import AsyncIterator
 
+import orjson
 import pytest
 import yaml
 
@@ -228,6 +229,33 @@ async def test_usage_is_summed_by_what_is_asked_for(admin: Fixture) -> None:
         assert [total["requests"] for total in totals["totals"]] == [3], since
     totals = await admin.ask("GET", "/admin/usage?by=provider&since=7d&until=2027-01-14T12:00:00")
     assert [(total["name"], total["requests"]) for total in totals["totals"]] == [("p1", 2)]
+
+
+async def test_models_whose_cost_is_nothing_for_want_of_a_price_are_named(admin: Fixture) -> None:
+    models = {
+        "dear": {"provider": "p", "price": {"input": 1, "output": 2}},
+        "free": {"provider": "p", "price": {"input": 0, "output": 0}},
+        "unpriced": {"provider": "p"},
+    }
+    catalog = {"providers": {"p": {"type": "openai", "api_key": "k"}}, "models": models}
+    await admin.ask("PUT", "/admin/apply", data=orjson.dumps(catalog))
+    made = [
+        ("dear", 5, 10),
+        ("free", 5, 0),
+        ("unpriced", 5, None),
+        ("p/made-up", 5, None),
+        ("unused", None, None),
+    ]
+    rows = [
+        Booked.make(
+            n, started_at=NOW - 1000, routed_model=model, output_tokens=tokens, cost_nano=cost
+        ).columns
+        for n, (model, tokens, cost) in enumerate(made)
+    ]
+    await admin.store.insert_usage(rows)
+    for by in ("model", "user"):
+        usage = await admin.ask("GET", f"/admin/usage?by={by}")
+        assert usage["unpriced_models"] == ["p/made-up", "unpriced"]
 
 
 @pytest.mark.parametrize("query", ["by=colour", "since=soon", "until=2027-13-01", "since=%ff"])
