@@ -201,7 +201,7 @@ class Trial:
             if pump.call is not None:
                 sent = pump.call.sent
                 pump.call.abort()
-            if isinstance(pump, StreamPump) and self._reported is None:
+            if sent and isinstance(pump, StreamPump) and self._reported is None:
                 self._reported = pump.lens.usage
         if self._outcome == "cancelled":
             gateway.parts.health.skipped(self.candidate)

@@ -113,14 +113,18 @@ async def test_usage_that_was_reported_before_the_client_left_is_what_is_booked(
     assert row["cost_nano"] == 77 * 1000 + 33 * 2000
 
 
-async def test_a_client_that_leaves_while_connecting_leaves_nothing_behind(serve: Serve, deaf: str) -> None:
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_that_leaves_while_connecting_leaves_nothing_behind(
+    serve: Serve, deaf: str, stream: bool
+) -> None:
     rig = await serve(catalog(deaf, timeouts={"connect": 10, "first_byte": 1, "idle": 1}))
-    asked = asyncio.create_task(rig.ask(chat()))
+    asked = asyncio.create_task(rig.ask(chat(stream)))
     await until(lambda: any(rig.gauges().values()))
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
     row = await rig.row()
     assert (row["outcome"], row["input_tokens"], row["attempts"][0].get("usage")) == ("cancelled", 0, None)
+    assert (row["cost_nano"], row["estimated"]) == (0, 0)
     await settled(rig)
 
 
