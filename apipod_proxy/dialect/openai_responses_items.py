@@ -8,6 +8,7 @@ Where Responses and the vocabulary differ:
   back there.
 * Functions may stand in a namespace. Elsewhere there are none, so the name becomes ``namespace__name``, and is told apart again by the
   tools of the request.
+* The result of a call may come after other messages. Elsewhere it has to follow its call, so that is where it is put.
 * Items that are run by the provider travel as they are; other dialects refuse them.
 """
 
@@ -64,6 +65,10 @@ class ItemsReader:
     messages: list[Message] = field(default_factory=list)
     tools: list[tuple[Json, str]] = field(default_factory=list)
     _call_signature: tuple[str, str | None] | None = None
+    _callers: dict[str, Message] = field(default_factory=dict)
+    """The message that holds a call, by the call's id."""
+    _late: dict[int, list[Part]] = field(default_factory=dict)
+    """Results that came after other messages, by the identity of the message that holds their calls."""
 
     def read(self, value: Json, path: str) -> None:
         """``input``: a plain string, or items."""
@@ -85,6 +90,8 @@ class ItemsReader:
                     self.messages.append(Message(Role.USER, [Opaque(NAME, raw, at)]))
                 else:
                     self._parts(Role.ASSISTANT).append(Opaque(NAME, raw, at))
+        if self._late:
+            self._put_late_results()
 
     def _parts(self, role: Role) -> list[Part]:
         """The parts of the message that an item of this side belongs to."""
@@ -162,6 +169,7 @@ class ItemsReader:
             call.signature, call.signed_by = self._call_signature
             self._call_signature = None
         self._parts(Role.ASSISTANT).append(call)
+        self._callers[call.id] = self.messages[-1]
 
     def result(self, item: Object, path: str) -> None:
         output = item.get("output")
@@ -179,10 +187,32 @@ class ItemsReader:
             extra=Opaque(NAME, kept) if kept else None,
         )
         last = self.messages[-1] if self.messages else None
-        if last and last.role is Role.USER and last.parts and isinstance(last.parts[-1], ToolResult):
+        more = last is not None and _is_results(last)
+        caller = self.messages[-2] if more and len(self.messages) > 1 else last
+        owner = self._callers.get(result.call_id)
+        if owner is not None and owner is not caller:
+            self._late.setdefault(id(owner), []).append(result)
+        elif last is not None and more:
             last.parts.append(result)
         else:
             self.messages.append(Message(Role.USER, [result]))
+
+    def _put_late_results(self) -> None:
+        """Behind their calls and the results that stand there already."""
+        ordered: list[Message] = []
+        late: list[Part] | None = None
+        for message in self.messages:
+            if late and _is_results(message):
+                message.parts += late
+            elif late:
+                ordered.append(Message(Role.USER, late))
+            ordered.append(message)
+            late = self._late.get(id(message))
+        self.messages = ordered
+
+
+def _is_results(message: Message) -> bool:
+    return message.role is Role.USER and bool(message.parts) and isinstance(message.parts[-1], ToolResult)
 
 
 _READERS = {

@@ -454,3 +454,39 @@ def test_a_result_with_content_that_cannot_be_carried_is_refused() -> None:
     with pytest.raises(BadRequest) as caught:
         write(Message(Role.USER, [ToolResult("c", [Text("x"), Opaque("anthropic", {})])]))
     assert caught.value.path == "$.messages[0].content[0].content[1]"
+
+
+def test_a_result_follows_its_call_whatever_was_said_before_it_came() -> None:
+    call = {"type": "function_call", "name": "f", "arguments": "{}"}
+    result = {"type": "function_call_output"}
+    messages = read(
+        {"role": "user", "content": "q"},
+        {**call, "call_id": "a"},
+        {**call, "call_id": "b"},
+        {**result, "call_id": "b", "output": "1"},
+        {"role": "developer", "content": "d"},
+        {**result, "call_id": "a", "output": "2"},
+        {"role": "user", "content": "hurry"},
+        {**call, "call_id": "c"},
+        {"role": "user", "content": "now"},
+        {**call, "call_id": "d"},
+        {**result, "call_id": "d", "output": "3"},
+        {**result, "call_id": "c", "output": "4"},
+        {**result, "call_id": "unknown", "output": "5"},
+    )
+    told = [
+        (message.role, [getattr(part, "call_id", getattr(part, "text", "call")) for part in message.parts])
+        for message in messages
+    ]
+    assert told == [
+        (Role.USER, ["q"]),
+        (Role.ASSISTANT, ["call", "call"]),
+        (Role.USER, ["b", "a"]),
+        (Role.DEVELOPER, ["d"]),
+        (Role.USER, ["hurry"]),
+        (Role.ASSISTANT, ["call"]),
+        (Role.USER, ["c"]),
+        (Role.USER, ["now"]),
+        (Role.ASSISTANT, ["call"]),
+        (Role.USER, ["d", "unknown"]),
+    ]
