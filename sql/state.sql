@@ -1,5 +1,7 @@
 -- name: read_state()^
-SELECT version, catalog_version, limits, applied FROM apipod_state WHERE id = 1;
+-- born: when the database was made. Versions of different databases cannot be compared.
+SELECT version, catalog_version, limits, applied, (SELECT MIN(applied_at) FROM apipod_migrations) AS born
+FROM apipod_state WHERE id = 1;
 
 -- name: bump_version(whole)^
 -- Takes the lock that lets one writer at a time change the catalog: versions are in the order of commits.

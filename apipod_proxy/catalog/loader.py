@@ -37,10 +37,11 @@ class CatalogUnreadable(StoreError):
 
 
 class Loaded(NamedTuple):
-    """``catalog_version`` is the last version that changed more than users and keys."""
+    """``catalog_version`` is the last version that changed more than users and keys, ``born`` when the database was made."""
 
     snapshot: Snapshot
     catalog_version: int
+    born: int = 0
 
 
 NOTHING_LOADED = Loaded(EMPTY_SNAPSHOT, 0)
@@ -62,12 +63,12 @@ async def load(
     state = await session.fetch_one("read_state")
     if state is None:
         raise CatalogUnreadable("the database has lost its version row")
-    version, catalog_version, limits, _ = state
+    version, catalog_version, limits, _, born = state
+    if born != before.born or version < before.snapshot.version:
+        # The first load, or another database, or an older state of this one, was put in its place.
+        before = NOTHING_LOADED
     if version == before.snapshot.version:
         return before
-    if version < before.snapshot.version:
-        # An older database was put in this one's place.
-        before = NOTHING_LOADED
     since = before.snapshot.version
     decoder = Decoder()
     catalog: _Catalog | Snapshot = before.snapshot
@@ -88,7 +89,7 @@ async def load(
         keys,
         decoder.limits(limits),
     )
-    return Loaded(snapshot, catalog_version)
+    return Loaded(snapshot, catalog_version, born)
 
 
 async def _load_users(session: Session, decoder: Decoder, before: Snapshot, since: int) -> dict[str, User]:

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,13 @@ from apipod_proxy.store.base import Listener, Row, Session, Store
 from apipod_proxy.store.statements import Library, for_rows
 from apipod_proxy.store.usage import Value
 
-Free = asyncio.Queue[aiosqlite.Connection]
-
 BUSY_SECONDS = 10.0
 """How long a writer waits for another process to finish; a migration is the longest."""
 
 READERS = 2
 """So that a long sum over the usage log does not hold up who asks for the version."""
 
-_AWAY = ("locked", "busy", "unable to open", "disk i/o", "full", "readonly", "read-only")
+_AWAY = ("locked", "busy", "unable to open", "disk i/o", "full", "readonly", "read-only", "removed")
 
 ROWS_AT_ONCE = (100, 10, 1)
 """Rows of one INSERT, where many are appended. Between two statements the thread lets go of the interpreter and has to wait for it,
@@ -48,7 +47,32 @@ def translated(place: str) -> Iterator[None]:
         raise StoreUnavailable(f"{place}: {exc}") from exc
 
 
-class Writer(sqlite3.Connection):
+class Moved(sqlite3.OperationalError):
+    """The file that is open is no longer the one of its name."""
+
+
+class Reader(sqlite3.Connection):
+    """A connection that begins nothing on a file that was removed or replaced: SQLite would go on with it, and nobody else would see it."""
+
+    def __init__(self, path: str, *args: Any, **keywords: Any) -> None:
+        super().__init__(path, *args, **keywords)
+        self._path = Path(path)
+        self._file = self._found()
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        if sql.startswith("BEGIN") and self._found() != self._file:
+            raise Moved("the file was removed or replaced")
+        return super().execute(sql, parameters)
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+
+class Writer(Reader):
     """The connection that writes; it lives in a thread, where every call of it costs the event loop two switches."""
 
     def executemany(self, sql: str, rows: Iterable[Any], /) -> sqlite3.Cursor:
@@ -105,20 +129,31 @@ class SqliteSession(Session):
         return frozenset(row[0] for row in rows)
 
 
+@dataclass(slots=True)
+class _Seat:
+    """Who holds it has its connection alone, for one transaction; the connection is replaced when the file was."""
+
+    connection: aiosqlite.Connection
+    writes: bool
+
+
+Free = asyncio.Queue[_Seat]
+
+
 class SqliteStore(Store):
     is_sqlite = True
     poll_seconds = 0.25
 
-    def __init__(self, library: Library, path: Path, connections: list[aiosqlite.Connection]) -> None:
-        """The first of ``connections`` writes, the others read."""
+    def __init__(self, library: Library, path: Path, seats: list[_Seat]) -> None:
         super().__init__(library)
         self.place = str(path)
-        self._connections = connections
+        self._path = path
+        self._seats = seats
         # Those that are free. A connection has one transaction at a time.
         self._writers: Free = asyncio.Queue()
         self._readers: Free = asyncio.Queue()
-        for number, connection in enumerate(connections):
-            (self._readers if number else self._writers).put_nowait(connection)
+        for seat in seats:
+            (self._writers if seat.writes else self._readers).put_nowait(seat)
 
     def __repr__(self) -> str:
         return f"<SqliteStore {self.place}>"
@@ -131,24 +166,16 @@ class SqliteStore(Store):
             await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
         except OSError as exc:
             raise StoreUnavailable(f"{place}: the folder cannot be made ({exc.strerror})") from exc
-        connections: list[aiosqlite.Connection] = []
+        seats: list[_Seat] = []
         with translated(place):
             try:
                 for number in range(1 + READERS):
-                    connection = await aiosqlite.connect(
-                        path,
-                        timeout=BUSY_SECONDS,
-                        isolation_level=None,
-                        factory=sqlite3.Connection if number else Writer,
-                    )
-                    connections.append(connection)
-                    if number == 0:
-                        await _set_up(connection)
+                    seats.append(_Seat(await _connect(path, writes=number == 0), number == 0))
             except BaseException:
-                for connection in connections:
-                    await connection.close()
+                for seat in seats:
+                    await seat.connection.close()
                 raise
-        return cls(library, path, connections)
+        return cls(library, path, seats)
 
     def reading(self) -> AbstractAsyncContextManager[Session]:
         return self._transaction(self._readers, "BEGIN")
@@ -158,32 +185,48 @@ class SqliteStore(Store):
 
     @asynccontextmanager
     async def _transaction(self, free: Free, begin: str) -> AsyncIterator[Session]:
-        connection = await free.get()
+        seat = await free.get()
         try:
             with translated(self.place):
-                await connection.execute_fetchall(begin)
-            yield SqliteSession(connection, self.library, self.place)
+                try:
+                    await seat.connection.execute_fetchall(begin)
+                except Moved:
+                    await self._open_again(seat)
+                    await seat.connection.execute_fetchall(begin)
+            yield SqliteSession(seat.connection, self.library, self.place)
             with translated(self.place):
-                await connection.commit()
+                await seat.connection.commit()
         except BaseException:
             # Also after a cancellation, when the thread may still have work to do: rolling back queues up behind it. Where
             # nothing was begun it does nothing.
             with translated(self.place):
-                await asyncio.shield(asyncio.ensure_future(connection.rollback()))
+                await asyncio.shield(asyncio.ensure_future(seat.connection.rollback()))
             raise
         finally:
-            free.put_nowait(connection)
+            free.put_nowait(seat)
+
+    async def _open_again(self, seat: _Seat) -> None:
+        """Go on with the file that has the name now; raises Moved while there is none, which is not made here."""
+        if not await asyncio.to_thread(self._path.exists):
+            raise Moved("the file was removed")
+        left, seat.connection = seat.connection, await _connect(self._path, writes=seat.writes)
+        await left.close()
 
     async def _append(self, name: str, rows: Sequence[tuple[Value, ...]]) -> None:
         if not rows:
             return
-        connection = await self._writers.get()
+        seat = await self._writers.get()
+        sql = self.library.statements[name].sql
         try:
             with translated(self.place):
                 # After a cancellation the thread goes on: whoever is next waits for it there.
-                await connection.executemany(self.library.statements[name].sql, rows)
+                try:
+                    await seat.connection.executemany(sql, rows)
+                except Moved:
+                    await self._open_again(seat)
+                    await seat.connection.executemany(sql, rows)
         finally:
-            self._writers.put_nowait(connection)
+            self._writers.put_nowait(seat)
 
     @asynccontextmanager
     async def _migrating(self) -> AsyncIterator[Callable[[], AbstractAsyncContextManager[Session]]]:
@@ -194,8 +237,21 @@ class SqliteStore(Store):
         return None
 
     async def close(self) -> None:
-        for connection in self._connections:
+        for seat in self._seats:
+            await seat.connection.close()
+
+
+async def _connect(path: Path, *, writes: bool) -> aiosqlite.Connection:
+    connection = await aiosqlite.connect(
+        path, timeout=BUSY_SECONDS, isolation_level=None, factory=Writer if writes else Reader
+    )
+    if writes:
+        try:
+            await _set_up(connection)
+        except BaseException:
             await connection.close()
+            raise
+    return connection
 
 
 async def _set_up(connection: aiosqlite.Connection) -> None:

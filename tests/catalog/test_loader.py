@@ -111,6 +111,24 @@ async def test_a_load_that_fails_keeps_the_last_good_one_and_says_so(
     assert watcher.status().version == watcher.snapshot.version > good.version
 
 
+async def test_another_database_in_the_place_of_the_one_that_was_read_is_read_whole(
+    watcher: CatalogWatcher, store: Store
+) -> None:
+    await apply_text(store, FULL)
+    await until(lambda: "gpt-4o" in watcher.snapshot.models)
+    before = watcher.snapshot
+    async with store.writing() as session:
+        # As many changes as there were in the other one, and none of them the same.
+        await session.run("UPDATE apipod_migrations SET applied_at = applied_at + 1000")
+        await session.run("DELETE FROM api_keys")
+        await session.run("UPDATE llm_models SET name = 'other' WHERE name = 'gpt-4o'")
+        await session.announce()
+    await until(lambda: "other" in watcher.snapshot.models)
+    assert (watcher.snapshot.version, dict(watcher.snapshot.keys)) == (before.version, {})
+    async with store.writing() as session:
+        await session.run("UPDATE apipod_migrations SET applied_at = applied_at - 1000")
+
+
 async def break_a_row(store: Store, timeouts: str) -> None:
     async with store.writing() as session:
         await session.fetch_one("bump_version", whole=1)

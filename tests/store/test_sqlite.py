@@ -86,6 +86,51 @@ async def test_a_batch_whose_sender_went_away_leaves_the_writer_free(tmp_path: P
         await store.close()
 
 
+async def test_a_file_that_was_removed_is_unavailable_until_it_is_back(tmp_path: Path) -> None:
+    path, away = tmp_path / "proxy.db", tmp_path / "away.db"
+    store = await open_store(path)
+    rows = [Booked.make(1).columns]
+    try:
+        await store.migrate()
+        path.rename(away)
+        for _ in range(4):
+            with pytest.raises(StoreUnavailable, match="cannot be reached"):
+                await store.read_levels()
+            with pytest.raises(StoreUnavailable) as caught:
+                await store.insert_usage(rows)
+            assert caught.value.problem == f"{path}: the file was removed"
+        assert not path.exists()
+        away.rename(path)
+        await store.insert_usage(rows)
+        assert len(await store.read_usage(0, 1000, 10)) == 1
+    finally:
+        await store.close()
+
+
+async def test_a_file_that_was_put_in_the_place_of_another_is_gone_on_with(tmp_path: Path) -> None:
+    path, new = tmp_path / "proxy.db", tmp_path / "new.db"
+    store, other = await open_store(path), await open_store(new)
+    try:
+        await store.migrate()
+        await other.migrate()
+        await store.save_levels([("s", "o", "k", 1, 1)])
+        new.replace(path)
+        for _ in range(4):
+            assert await store.read_levels() == []
+        await store.insert_usage([Booked.make(1).columns])
+        assert await store.take_lock("l", "me", 1, 10)
+        path.unlink()
+        path.touch()
+        with pytest.raises(StoreError, match="refused"):
+            await store.insert_usage([Booked.make(1).columns])
+        await store.migrate()
+        await store.insert_usage([Booked.make(1).columns])
+        assert len(await store.read_usage(0, 1000, 10)) == 1
+    finally:
+        await store.close()
+        await other.close()
+
+
 def test_a_writer_outside_of_a_transaction_makes_one_of_many_rows(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "a.db", isolation_level=None, factory=Writer)
     try:
