@@ -15,6 +15,7 @@ import aiohttp
 from apipod_proxy.app import proxies_of
 from apipod_proxy.catalog.loader import load
 from apipod_proxy.catalog.model import Account, Provider
+from apipod_proxy.catalog.vault import MARK, NotOurs
 from apipod_proxy.commands.common import facts, loaded, table
 from apipod_proxy.errors import UpstreamBroken
 from apipod_proxy.mistakes import OperatorMistake
@@ -62,7 +63,12 @@ async def _run(given: Loaded, config: Path | None) -> int:
             async with store.reading() as session:
                 snapshot = (await load(session, vault, strict=False)).snapshot
         providers: Mapping[str, Provider] = snapshot.providers
-        unset: dict[tuple[str, str], str] = {}
+        unset = {
+            (provider.name, account.name): f"its key cannot be decrypted: {NotOurs()}"
+            for provider in providers.values()
+            for account in provider.accounts
+            if account.api_key.startswith(MARK)
+        }
     else:
         providers, unset = await _of_file(given, config)
     asked = await ask_all(providers.values(), unset, given.environment)

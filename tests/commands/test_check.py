@@ -85,6 +85,19 @@ def test_a_database_without_mistakes_is_fine(run: Run, provider: str, tmp_path: 
     assert ran.out.splitlines()[-1].endswith("ok")
 
 
+def test_a_key_that_this_encryption_key_does_not_open_is_said_and_goes_nowhere(
+    run: Run, provider: str, tmp_path: Path
+) -> None:
+    (tmp_path / "c.yaml").write_text(
+        f'providers: {{good: {{type: openai, base_url: "{provider}", api_key: good}}}}'
+    )
+    run("apply", "c.yaml")
+    ran = run("check", ENCRYPTION_KEY="A" * 43 + "=")
+    assert ran.code == 1
+    said = "its key cannot be decrypted: it was not encrypted with this ENCRYPTION_KEY"
+    assert ran.out.splitlines()[-1].endswith(said)
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_a_provider_is_asked_on_the_way_that_requests_take(scheme: str, tmp_path: Path) -> None:
     heads = []
