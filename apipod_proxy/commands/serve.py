@@ -22,6 +22,7 @@ from apipod_proxy.edge.logs import LineWriter, set_up
 from apipod_proxy.edge.loop import raise_descriptor_limit, settle_memory
 from apipod_proxy.edge.loop import run as run_loop
 from apipod_proxy.edge.notify import ServiceManager
+from apipod_proxy.edge.run_folder import RunFolder
 from apipod_proxy.edge.shutdown import Shutdown
 from apipod_proxy.edge.workers import BEAT_SECONDS, Parent, Seat, reserve_port
 from apipod_proxy.errors import ProxyError
@@ -143,11 +144,17 @@ def serve_many(given: Loaded, config: Path | None, manager: ServiceManager, work
         holders, port = reserve_port(settings.host, settings.port)
     except OSError as error:
         raise port_error(settings, error) from error
+    try:
+        folder = RunFolder(settings.data_dir / RUN_FOLDER)
+    except OSError as error:
+        raise OperatorMistake(
+            f"DATA_DIR is '{settings.data_dir}': the folder in which workers meet cannot be made in it ({error.strerror})"
+        ) from error
     shared = given._replace(settings=replace(settings, port=port))
     parent = Parent(
         workers,
         lambda seat: worker(shared, manager, seat),
-        settings.data_dir / RUN_FOLDER,
+        folder,
         manager,
         settings.drain_seconds + settings.shutdown_grace_seconds,
     )

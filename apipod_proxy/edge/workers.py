@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from apipod_proxy.edge.notify import ServiceManager
+from apipod_proxy.edge.run_folder import RunFolder
 
 log = logging.getLogger("apipod_proxy.workers")
 
@@ -69,12 +68,12 @@ class Parent:
         self,
         count: int,
         work: Callable[[Seat], int],
-        folder: Path,
+        folder: RunFolder,
         manager: ServiceManager,
         stop_seconds: float,
     ) -> None:
         self._work = work
-        self._folder = folder / f"{os.getpid()}"
+        self._folder = folder
         self._manager = manager
         self._stop_seconds = stop_seconds + KILL_AFTER_SECONDS
         self._workers = [_Worker(index) for index in range(count)]
@@ -88,7 +87,6 @@ class Parent:
 
     def run(self) -> int:
         """Until a signal has ended all workers, or the first start has failed. Gives the exit code."""
-        remove_stale_folders(self._folder.parent)
         for descriptor in (self._wake, self._wake_end):
             os.set_blocking(descriptor, False)
         signal.set_wakeup_fd(self._wake_end, warn_on_full_buffer=False)
@@ -105,7 +103,7 @@ class Parent:
                 self._insist()
         finally:
             signal.set_wakeup_fd(-1)
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.remove()
 
     def _start_due(self) -> None:
         now = time.monotonic()
@@ -145,7 +143,7 @@ class Parent:
                 Seat(
                     index,
                     len(self._workers),
-                    self._folder,
+                    self._folder.path,
                     partial(say, READY),
                     partial(say, BEAT),
                     self._life,
@@ -272,20 +270,3 @@ def reserve_port(host: str, port: int) -> tuple[list[socket.socket], int]:
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     holder.bind(address)
     return [holder], holder.getsockname()[1]
-
-
-def remove_stale_folders(folder: Path) -> None:
-    """Folders that parents left behind who died without cleaning up; they are named after their process."""
-    if not folder.is_dir():
-        return
-    for entry in folder.iterdir():
-        if entry.name.isdigit() and not _runs(int(entry.name)):
-            shutil.rmtree(entry, ignore_errors=True)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError as exc:
-        return exc.errno == errno.EPERM
-    return True

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from apipod_proxy.edge.workers import remove_stale_folders, reserve_port
+from apipod_proxy.edge.workers import reserve_port
 
 PROGRAM = """
 import os, select, signal, sys, time
 from pathlib import Path
 from apipod_proxy.edge.notify import ServiceManager
 from apipod_proxy.edge import workers
+from apipod_proxy.edge.run_folder import RunFolder
 from apipod_proxy.edge.workers import Parent, Seat
 
 workers.HUNG_SECONDS = {hung}
@@ -37,7 +38,7 @@ def work(seat: Seat) -> int:
     (folder / "orphaned").write_text("1")
     return 3
 
-sys.exit(Parent({count}, work, folder / "run", ServiceManager(os.environ), 5.0).run())
+sys.exit(Parent({count}, work, RunFolder(folder / "run"), ServiceManager(os.environ), 5.0).run())
 """
 
 Start = Callable[..., "Family"]
@@ -107,7 +108,7 @@ def test_ready_is_told_when_all_listen_and_a_signal_ends_all(start: Start) -> No
     assert family.heard() == b"STOPPING=1"
     assert family.parent.wait(10) == 0
     assert all(gone(pid) for pid in workers)
-    assert not list((family.folder / "run").iterdir())
+    assert [entry.name for entry in (family.folder / "run").iterdir()] == ["lock"]
 
 
 def test_a_worker_that_dies_is_started_again(start: Start) -> None:
@@ -160,13 +161,3 @@ def test_a_reserved_port_takes_no_connections_itself() -> None:
         socket.create_connection(("127.0.0.1", port))
     for holder in holders:
         holder.close()
-
-
-def test_folders_of_dead_parents_are_removed(tmp_path: Path) -> None:
-    (tmp_path / str(os.getpid())).mkdir()
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    (tmp_path / str(dead.pid)).mkdir()
-    remove_stale_folders(tmp_path)
-    assert [entry.name for entry in tmp_path.iterdir()] == [str(os.getpid())]
-    remove_stale_folders(tmp_path / "nowhere")
