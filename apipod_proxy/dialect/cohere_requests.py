@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import orjson
 
 from apipod_proxy.dialect import Aim, Encoded, custom_tools
@@ -26,6 +28,14 @@ from apipod_proxy.errors import BadRequest
 NAME = "cohere"
 
 MAX_STOPS = 5
+RANGES: Mapping[str, tuple[float, float]] = {
+    "p": (0.01, 0.99),
+    "k": (0, 500),
+    "frequency_penalty": (0.0, 1.0),
+    "presence_penalty": (0.0, 1.0),
+}
+"""What it takes; beyond is a 400. Elsewhere penalties go from -2 to 2."""
+NAMES = {"p": "top_p", "k": "top_k"}
 
 Object = dict[str, Json]
 
@@ -59,8 +69,12 @@ def _write_sampling(call: Call, body: Object, dropped: Dropped) -> None:
         ("presence_penalty", sampling.presence_penalty),
         ("logprobs", sampling.logprobs),
     ):
-        if value is not None:
-            body[name] = value
+        if value is None:
+            continue
+        low, high = RANGES.get(name, (value, value))
+        body[name] = min(max(value, low), high)
+        if body[name] != value and (name, value) != ("p", 1):
+            dropped.add(NAMES.get(name, name))
     if sampling.top_p is not None and sampling.top_p >= 1:
         # From 0.01 to 0.99; all of the probability is what happens without it.
         del body["p"]
@@ -90,7 +104,11 @@ def _write_tools(call: Call, body: Object, dropped: Dropped) -> None:
         return
     body["tools"] = tools
     if any(tool.strict for tool in call.tools):
-        body["strict_tools"] = True
+        # It holds for all of them, and a tool without a required parameter is a 400 then.
+        if all(tool["function"]["parameters"].get("required") for tool in tools):
+            body["strict_tools"] = True
+        else:
+            dropped.add("strict")
     if choice is None:
         return
     if choice.mode == "none":

@@ -66,10 +66,28 @@ def test_knobs_have_its_names_and_what_it_lacks_is_named() -> None:
     assert "p" not in body_of(top_p=1)
 
 
+def test_what_is_beyond_its_ranges_is_cut_and_named() -> None:
+    body, out = encoded(top_p=0, frequency_penalty=-1, presence_penalty=1.5)
+    assert (body["p"], body["frequency_penalty"], body["presence_penalty"]) == (0.01, 0, 1)
+    assert set(out.dropped) == {"top_p", "frequency_penalty", "presence_penalty"}
+    body, out = encoded(top_p=1, frequency_penalty=0.5)
+    assert ("p" in body, body["frequency_penalty"], out.dropped) == (False, 0.5, ())
+
+
+def test_tools_are_strict_where_each_of_them_requires_a_parameter() -> None:
+    schema = {"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]}
+    ask = {"type": "function", "function": {"name": "ask", "parameters": schema, "strict": True}}
+    assert body_of(tools=[ask])["strict_tools"] is True
+    for others in ([LOOK], [ask, LOOK], [ask, FIND]):
+        body, out = encoded(tools=others)
+        assert "strict_tools" not in body
+        assert out.dropped == ("strict",)
+
+
 def test_one_tool_is_demanded_by_offering_no_other() -> None:
     body = body_of(tools=[FIND, LOOK], tool_choice={"type": "function", "function": {"name": "look"}})
     assert [tool["function"]["name"] for tool in body["tools"]] == ["look"]
-    assert (body["tool_choice"], body["strict_tools"]) == ("REQUIRED", True)
+    assert body["tool_choice"] == "REQUIRED"
     assert body_of(tools=[FIND], tool_choice="none")["tool_choice"] == "NONE"
     assert body_of(tools=[FIND], tool_choice="required")["tool_choice"] == "REQUIRED"
     assert "tool_choice" not in body_of(tools=[FIND], tool_choice="auto")
