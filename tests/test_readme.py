@@ -125,6 +125,13 @@ async def test_the_admin_example_makes_a_key_and_reads_the_usage(launch: Launch,
     assert '"totals":[' in output
 
 
+def test_every_file_that_is_named_is_there() -> None:
+    root = Path(__file__).parent.parent
+    named = set(re.findall(r"`?\b((?:scripts|apipod_proxy|sql|tests)/[\w./-]*\w)", README))
+    assert len(named) > 10
+    assert [name for name in named if not (root / name).exists()] == []
+
+
 def test_every_request_to_the_admin_api_is_told() -> None:
     routes = AdminApi.routes(AdminApi.__new__(AdminApi))
     paths = {route.path for route in routes}

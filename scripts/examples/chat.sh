@@ -3,8 +3,8 @@
 set -euo pipefail
 : "${BASE:=http://127.0.0.1:8081}" "${KEY:?the client key}" "${MODEL:=sim-8-20}"
 
-curl -fsSN "$BASE/v1/chat/completions" -H "authorization: Bearer $KEY" -H 'content-type: application/json' \
+curl --fail-with-body -sSN "$BASE/v1/chat/completions" -H "authorization: Bearer $KEY" -H 'content-type: application/json' \
   -d '{"model": "'"$MODEL"'", "stream": true, "messages": [{"role": "user", "content": "Say hello."}]}'
 
-curl -fsSN "$BASE/v1/messages" -H "x-api-key: $KEY" -H 'anthropic-version: 2023-06-01' -H 'content-type: application/json' \
+curl --fail-with-body -sSN "$BASE/v1/messages" -H "x-api-key: $KEY" -H 'anthropic-version: 2023-06-01' -H 'content-type: application/json' \
   -d '{"model": "'"$MODEL"'", "stream": true, "max_tokens": 100, "messages": [{"role": "user", "content": "Say hello."}]}'

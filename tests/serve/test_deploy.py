@@ -101,6 +101,7 @@ def test_proxies_in_front_hold_nothing_back_and_let_go_of_idle_connections_first
     assert f"client_max_body_size {Settings().max_body_mb}m;" in nginx
     caddy = (DEPLOY / "Caddyfile").read_text()
     assert "flush_interval -1" in caddy
+    assert f"max_size {Settings().max_body_mb}MiB" in caddy
     for pattern, text in ((r"keepalive_timeout (\d+)s", nginx), (r"keepalive (\d+)s", caddy)):
         found = re.search(pattern, text)
         assert found is not None
