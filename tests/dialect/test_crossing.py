@@ -163,7 +163,7 @@ def _part(part: Any) -> Any:
 def test_a_request_asks_the_same_in_every_dialect(first: Dialect, second: Dialect) -> None:
     call = a_call()
     for row in (first, second):
-        model = MODELS.get(row.name, "gpt-5")
+        model = MODELS.get(row.name, "openai/gpt-5")
         call = row.decode_request(row.encode_request(call, Aim(model)).body, model=model, stream=True)
     assert asked(call) == asked(a_call())
 

@@ -61,6 +61,23 @@ def thinks(model: str, known: bool | None) -> bool:
     return known if known is not None else not _NEVER_THINKS.search(model)
 
 
+_OPENAI_REASONS = re.compile(r"o[1-9](?:-|$)|gpt-(?:[5-9]|\d\d)(?!-chat)", re.IGNORECASE)
+_VERSION = re.compile(r"gpt-(\d+)(?:\.(\d+))?(?!.*-chat)", re.IGNORECASE)
+
+
+def fixed_sampling(model: str) -> bool:
+    """Whether the model is one of OpenAI's own that refuse sampling other than their own, and stops. Routers, which put a vendor before the
+    name, leave out themselves what a model does not take.
+    """
+    return _OPENAI_REASONS.match(model) is not None
+
+
+def thinks_without_tools(model: str) -> bool:
+    """Whether the model is one of OpenAI's own that take tools here only where they need not think; with both they want Responses."""
+    found = _VERSION.match(model)
+    return found is not None and (int(found[1]), int(found[2] or 0)) >= (5, 2)
+
+
 def effort_of_budget(budget: int) -> str:
     """The effort nearest to a budget of thinking tokens."""
     if budget <= 0:

@@ -19,7 +19,14 @@ from apipod_proxy.dialect.fields import (
     required,
 )
 from apipod_proxy.dialect.openai_chat.messages import MessagesReader, MessagesWriter
-from apipod_proxy.dialect.openai_chat.names import EFFORTS, NAME, effort_of, thinks
+from apipod_proxy.dialect.openai_chat.names import (
+    EFFORTS,
+    NAME,
+    effort_of,
+    fixed_sampling,
+    thinks,
+    thinks_without_tools,
+)
 from apipod_proxy.dialect.vocabulary import (
     Call,
     Json,
@@ -71,6 +78,17 @@ READ = frozenset(
         "store",
     }
 )
+FIXED = (
+    "temperature",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "stop",
+)
+"""What the newer models of OpenAI refuse; the two first they take at their default."""
 MAX_STOPS = 4
 MAX_USER = 64
 
@@ -288,6 +306,8 @@ def encode_request(call: Call, aim: Aim) -> Encoded:
             body["stream_options"] = {"include_usage": True}
     _write_limits(call, aim, body, dropped)
     _write_sampling(call, aim, body, dropped)
+    if call.dialect != NAME and fixed_sampling(aim.model):
+        _leave_sampling(body, dropped)
     _write_tools(call, aim, body, dropped)
     _write_reasoning(call, aim, body, dropped)
     if call.output is not None:
@@ -330,6 +350,16 @@ def _write_sampling(call: Call, aim: Aim, body: Object, dropped: Dropped) -> Non
             body["top_k"] = call.sampling.top_k
         else:
             dropped.add("top_k")
+
+
+def _leave_sampling(body: Object, dropped: Dropped) -> None:
+    """Clients of other dialects send what is usual there, and would be refused for it."""
+    for name in FIXED:
+        value = body.get(name)
+        if value is not None and not (value == 1 and name in ("temperature", "top_p")):
+            del body[name]
+            if value is not False:
+                dropped.add(name)
 
 
 def _write_tools(call: Call, aim: Aim, body: Object, dropped: Dropped) -> None:
@@ -453,9 +483,15 @@ def _choice_of(choice: ToolChoice, call: Call, filtered: bool) -> Json:
 
 def _write_reasoning(call: Call, aim: Aim, body: Object, dropped: Dropped) -> None:
     reasoning = call.reasoning
+    own = call.dialect == NAME
+    if not own and "tools" in body and thinks_without_tools(aim.model):
+        # The newest ones have to be told.
+        body["reasoning_effort"] = "none"
+        if reasoning is not None and reasoning.enabled is not False and reasoning.effort != "none":
+            dropped.add("reasoning")
+        return
     if reasoning is None:
         return
-    own = call.dialect == NAME
     effort = effort_of(reasoning, own)
     if aim.quirks.reasoning_details:
         wide: Object = {}

@@ -9,7 +9,9 @@ from apipod_proxy.dialect.openai_chat.names import (
     WORDS,
     effort_of,
     effort_of_budget,
+    fixed_sampling,
     thinks,
+    thinks_without_tools,
 )
 from apipod_proxy.dialect.vocabulary import Reasoning, StopReason
 
@@ -51,3 +53,26 @@ def test_the_highest_efforts_are_only_for_those_who_asked_in_this_dialect() -> N
 )
 def test_models_that_never_think_are_known(model: str, known: bool | None, expected: bool) -> None:
     assert thinks(model, known) is expected
+
+
+@pytest.mark.parametrize(
+    ("model", "fixed", "divided"),
+    [
+        ("gpt-4.1", False, False),
+        ("gpt-4o", False, False),
+        ("gpt-oss-120b", False, False),
+        ("o1", True, False),
+        ("o4-mini", True, False),
+        ("omni-moderation", False, False),
+        ("gpt-5", True, False),
+        ("gpt-5-chat-latest", False, False),
+        ("gpt-5.1", True, False),
+        ("gpt-5.2-chat-latest", True, False),
+        ("gpt-5.2-2025-12-11", True, True),
+        ("gpt-5.10", True, True),
+        ("gpt-6-mini", True, True),
+        ("openai/gpt-5.2", False, False),
+    ],
+)
+def test_the_name_tells_what_a_model_of_openai_refuses(model: str, fixed: bool, divided: bool) -> None:
+    assert (fixed_sampling(model), thinks_without_tools(model)) == (fixed, divided)

@@ -299,3 +299,35 @@ def test_earlier_responses_are_kept_elsewhere() -> None:
 def test_a_schema_without_a_name_gets_one() -> None:
     body, _ = encode(foreign(output=OutputFormat("json_schema", {"type": "object"})))
     assert body["response_format"]["json_schema"] == {"name": "response", "schema": {"type": "object"}}
+
+
+@pytest.mark.parametrize(
+    ("model", "fixed"), [("gpt-5.2", True), ("o3", True), ("gpt-4o", False), ("openai/gpt-5.2", False)]
+)
+def test_sampling_that_a_model_refuses_is_left_out_for_clients_of_other_dialects(
+    model: str, fixed: bool
+) -> None:
+    sampling = Sampling(temperature=0.2, top_p=0.95, presence_penalty=0.1, logprobs=False)
+    body, dropped = encode(foreign(sampling=sampling, stop=["a"]), Aim(model))
+    names = {"temperature", "top_p", "presence_penalty", "stop"}
+    assert set(dropped) == (names if fixed else set())
+    assert names & body.keys() == (set() if fixed else names)
+    assert encode(foreign(sampling=Sampling(temperature=1)), Aim(model))[0]["temperature"] == 1
+    assert encode(decode(temperature=0.2), Aim(model))[0]["temperature"] == 0.2
+
+
+@pytest.mark.parametrize(
+    ("model", "effort"),
+    [("gpt-5.4", "none"), ("gpt-6", "none"), ("gpt-5.1", "high"), ("gpt-5-mini", "high"), ("o3", "high")],
+)
+def test_a_model_that_thinks_only_without_tools_gets_its_tools(model: str, effort: str) -> None:
+    tools = [Tool("f", parameters={"type": "object"})]
+    call = foreign(tools=tools, reasoning=Reasoning(True, "high"))
+    body, dropped = encode(call, Aim(model))
+    assert body["reasoning_effort"] == effort
+    assert dropped == (("reasoning",) if effort == "none" else ())
+    quiet, dropped = encode(foreign(tools=tools), Aim(model))
+    assert (quiet.get("reasoning_effort"), dropped) == ("none" if effort == "none" else None, ())
+    assert encode(foreign(reasoning=Reasoning(True, "high")), Aim(model))[0]["reasoning_effort"] == "high"
+    kept, _ = encode(decode(tools=[FUNCTION], reasoning_effort="high"), Aim(model))
+    assert kept["reasoning_effort"] == "high"
