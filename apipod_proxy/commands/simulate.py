@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from argparse import Namespace
 from collections.abc import Mapping
 
@@ -16,5 +18,11 @@ def run(arguments: Namespace, environ: Mapping[str, str]) -> int:
     try:
         run_simulator(f"{host}:{address['PORT']}")
     except OSError as error:
-        raise OperatorMistake(f"{arguments.addr} cannot be listened on: {error.strerror or error}") from error
+        if error.errno == errno.EADDRINUSE:
+            raise OperatorMistake(
+                f"{arguments.addr} is taken by another program; choose another address with --addr"
+            ) from error
+        # Asyncio puts a sentence of its own around the system's.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OperatorMistake(f"{arguments.addr} cannot be listened on: {reason}") from error
     return 0

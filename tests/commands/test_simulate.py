@@ -34,8 +34,16 @@ def test_an_address_that_is_taken_is_one_line(run: Run) -> None:
         holder.listen()
         ran = run("simulate", "--addr", f"127.0.0.1:{holder.getsockname()[1]}")
     assert ran.code == 1
-    assert "cannot be listened on" in ran.err
+    assert ran.err.endswith(" is taken by another program; choose another address with --addr\n")
     assert len(ran.err.splitlines()) == 1
+
+
+def test_an_address_of_another_machine_is_one_line(run: Run) -> None:
+    ran = run("simulate", "--addr", "192.0.2.1:80")
+    assert (ran.code, ran.err) == (
+        1,
+        "apipod-proxy: 192.0.2.1:80 cannot be listened on: Cannot assign requested address\n",
+    )
 
 
 def test_a_wrong_address_says_what_is_allowed(run: Run) -> None:
