@@ -78,7 +78,7 @@ def json_line(line: LogLine) -> bytes:
         tokens = "null" if usage is None else orjson.dumps(_tokens(usage)).decode()
     asked = _asked(method, path, requested_model, model, provider, account, strategy)
     return (
-        f'{{"time":"{_second(time_ms // 1000)}.{time_ms % 1000:03}000+00:00","level":"info","logger":"access",'
+        f'{{"time":"{_second(time_ms // 1000)}.{time_ms % 1000:03}+00:00","level":"info","logger":"access",'
         f'"message":"request","request_id":"{request_id}","client_request_id":{_json(client_id) if client_id else "null"},"status":{status},'
         f'"outcome":"{outcome}","duration_ms":{duration_ms},{_who(client, key_prefix)},{asked},"candidates":{candidates},'
         f'"attempts":{told},"ttft_ms":{"null" if ttft_ms is None else ttft_ms},"streamed":{"true" if streamed else "false"},'

@@ -60,7 +60,7 @@ class Stream:
 
 def test_the_json_line_holds_what_is_known_of_the_request() -> None:
     assert orjson.loads(json_line(LINE)) == {
-        "time": "2023-11-14T22:13:20.123000+00:00",
+        "time": "2023-11-14T22:13:20.123+00:00",
         "level": "info",
         "logger": "access",
         "message": "request",
