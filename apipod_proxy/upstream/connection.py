@@ -41,6 +41,9 @@ HEAD: Final = 0
 BODY: Final = 1
 COMPLETE: Final = 2
 
+_NO_CODING: Final = frozenset({b"", b"identity", b"none", b"utf-8"})
+"""Content codings that code nothing; the last two are no codings, but servers that mean a character set say them."""
+
 _PROMISE: Final = re.compile(rb"timeout\s*=\s*(\d{1,9})")
 
 _TICK: Final = 0.002
@@ -58,6 +61,16 @@ def promised(field: bytes) -> float:
         return math.inf
     seconds = int(found[1])
     return seconds - min(1.0, seconds / 2)
+
+
+def _by_name(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Of fields that come twice the last one counts, but for codings: one in each of two lines is the same as both in one."""
+    fields = dict(headers)
+    if len(fields) != len(headers):
+        for name in (b"transfer-encoding", b"content-encoding"):
+            if name in fields:
+                fields[name] = b", ".join({value.lower(): None for each, value in headers if each == name})
+    return fields
 
 
 def _ignore(data: bytes) -> None:
@@ -283,7 +296,7 @@ class Connection(asyncio.Protocol):
             raise _Broken("the head is too large")
         self._keep = keep = parser.should_keep_alive()
         self._until_eof = False
-        fields = dict(headers)
+        fields = _by_name(headers)
         coding = fields.get(b"transfer-encoding")
         if coding is not None:
             if coding.lower() != b"chunked":
@@ -318,10 +331,12 @@ class Connection(asyncio.Protocol):
         self, coding: bytes, headers: list[tuple[bytes, bytes]], receiver: Receiver
     ) -> list[tuple[bytes, bytes]]:
         """Undo a content coding that nobody asked for; the headers are those of the plain content."""
-        coding = coding.strip().lower()
-        if coding in (b"identity", b""):
+        codings = [
+            one for one in (part.strip().lower() for part in coding.split(b",")) if one not in _NO_CODING
+        ]
+        if not codings:
             return headers
-        inflater = self._inflater = Inflater.of(coding, receiver.body)
+        inflater = self._inflater = Inflater.of(b",".join(codings), receiver.body)
         if inflater is None:
             raise _Broken(f"content-encoding {coding[:40]!r}")
         self._sink = inflater.feed

@@ -47,6 +47,8 @@ class Inflater:
         produced = 0
         while data:
             engine = self._engine
+            if engine is not None and engine.eof and not data.strip(b"\0"):
+                return  # padding, as tapes and blocks have it
             if engine is None or engine.eof:
                 # gzip files may be concatenated; each member needs a decoder of its own.
                 engine = self._engine = self._start(data)

@@ -43,6 +43,14 @@ def test_byte_by_byte() -> None:
         assert b"".join(pieces) == PLAIN and inflater.whole
 
 
+def test_zeros_behind_the_end_are_padding() -> None:
+    for coding, data in CODED.items():
+        inflater, pieces = made(coding)
+        inflater.feed(data + bytes(3))
+        inflater.feed(bytes(600))
+        assert b"".join(pieces) == PLAIN and inflater.whole
+
+
 def test_headerless_deflate() -> None:
     inflater, pieces = made(b"deflate")
     inflater.feed(zlib.compress(PLAIN)[2:-4])
