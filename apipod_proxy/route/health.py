@@ -121,11 +121,11 @@ class _State:
 class _Disabled:
     """An account whose credential was refused. ``terms`` are what it was refused on: others end the state."""
 
-    __slots__ = ("account", "probe_at", "reason", "since", "terms")
+    __slots__ = ("candidate", "probe_at", "reason", "since", "terms")
 
-    def __init__(self, account: Account, reason: str, now: float) -> None:
-        self.account = account
-        self.terms = _terms(account)
+    def __init__(self, candidate: Candidate, reason: str, now: float) -> None:
+        self.candidate = candidate
+        self.terms = _terms(candidate.account)
         self.reason = reason
         self.since = now
         self.probe_at = now + DISABLED_PROBE
@@ -293,8 +293,11 @@ class Health:
         self._changed("parked", candidate, f"{scope.value} for {seconds:.0f} s ({reason})")
 
     def enable(self, account_id: str) -> bool:
-        """Ends the disabled state of an account that has served; whether it was in it."""
-        return self._disabled.pop(account_id, None) is not None
+        """Ends the disabled state of an account; whether it was in it."""
+        entry = self._disabled.pop(account_id, None)
+        if entry is not None:
+            self._changed("enabled", entry.candidate, "")
+        return entry is not None
 
     def follow(self, providers: Iterable[Provider], models: Iterable[Model] | None = None) -> None:
         """A new catalog: what was refused is forgotten of accounts that are not active in it, have a new key, or were enabled by an admin.
@@ -309,7 +312,10 @@ class Health:
             for account in live_accounts(provider)
         }
         for key in [key for key, entry in self._disabled.items() if live.get(key) != entry.terms]:
-            del self._disabled[key]
+            if key in live:
+                self.enable(key)
+            else:
+                del self._disabled[key]
         for account in [account for account in self._parked if account not in live]:
             del self._parked[account]
         served = None if models is None else {model.id for model in models if model.active}
@@ -324,8 +330,8 @@ class Health:
         for entry in self._disabled.values():
             rows.append(
                 {
-                    "provider": entry.account.provider,
-                    "account": entry.account.name,
+                    "provider": entry.candidate.provider.name,
+                    "account": entry.candidate.account.name,
                     "state": "disabled",
                     "reason": entry.reason,
                     "seconds": round(now - entry.since, 1),
@@ -347,7 +353,10 @@ class Health:
 
     def degraded(self, now: float) -> list[str]:
         """One line for each thing that is out of service; empty when all is well."""
-        lines = [f"{_name(entry.account)} is disabled: {entry.reason}" for entry in self._disabled.values()]
+        lines = [
+            f"{_name(entry.candidate.account)} is disabled: {entry.reason}"
+            for entry in self._disabled.values()
+        ]
         for state in self._pairs.values():
             if not state.blocked:
                 continue
@@ -416,7 +425,7 @@ class Health:
         if entry is None:
             return True
         if entry.terms != _terms(account):
-            del self._disabled[account.id]
+            self.enable(account.id)
             return True
         return False
 
@@ -454,7 +463,7 @@ class Health:
 
     def _disable(self, candidate: Candidate, reason: str, now: float) -> None:
         known = candidate.account.id in self._disabled
-        self._disabled[candidate.account.id] = _Disabled(candidate.account, reason, now)
+        self._disabled[candidate.account.id] = _Disabled(candidate, reason, now)
         if not known:
             self._changed("disabled", candidate, reason)
 

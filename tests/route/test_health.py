@@ -354,11 +354,13 @@ def test_changes_of_state_are_told_once() -> None:
     health.succeeded(CANDIDATE, 0.1, NOW)
     health.failed(CANDIDATE, REFUSED, NOW)
     health.failed(CANDIDATE, REFUSED, NOW)
+    health.follow([provider("p", replace(CANDIDATE.account, enabled=7))])
     health.park(CANDIDATE, 3, Scope.ACCOUNT, NOW, "status 429")
     assert told == [
         "opened a status 500",
         "closed a",
         "disabled a status 401",
+        "enabled a",
         "parked a account for 3 s (status 429)",
     ]
 
