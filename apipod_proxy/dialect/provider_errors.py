@@ -102,6 +102,9 @@ _SECRETS = re.compile(
     r"|(?<=[Bb]earer )[^\s\"',]{8,}"
     r"|\b(?=[A-Za-z0-9]*[0-9])(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{40,}\b"
 )
+_MODERATED = re.compile(r"content violates usage guidelines", re.IGNORECASE)
+_WHOSE = re.compile(r" Team: [^,]*, API key ID: [^,]*,")
+"""Whose account refused it, in such a message: not the client's to know."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -124,7 +127,10 @@ def cleaned(message: str) -> str:
 
 def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamStatus:
     """The error that an answer with this status holds. Header names are in lower case."""
-    said = read(parsed(body))
+    value = parsed(body)
+    said = read(value)
+    if _is_moderated(status, value, said):
+        return _moderated(status, said)
     kind = kind_of(status, said)
     text = said.message or ""
     about_model = said.code == "model_not_found" or (status == 404 and bool(_NO_MODEL.search(text)))
@@ -144,6 +150,27 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
     if elsewhere or status == 429:
         # Another candidate may do better; where there is none, this says more than a bad gateway.
         error.status = status
+    return error
+
+
+def _is_moderated(status: int, value: Json, said: Said) -> bool:
+    """A 403 that is about what was said, not about who may ask: xAI's by its words, OpenRouter's by what comes with it. Cohere has a 498."""
+    if status != 403:
+        return status == 498 and "blocked" in (said.message or "").lower()
+    error = value.get("error") if isinstance(value, dict) else None
+    about = error.get("metadata") if isinstance(error, dict) else None
+    return (isinstance(about, dict) and "flagged_input" in about) or bool(
+        _MODERATED.match(said.message or "")
+    )
+
+
+def _moderated(status: int, said: Said) -> UpstreamStatus:
+    """Another provider may take it; where none does, the client is told why. Clients take a 403 to be about their key."""
+    message = _WHOSE.sub("", said.message or "The input was flagged by the provider's moderation.")
+    error = UpstreamStatus(
+        status, cleaned(message), kind=Kind.INVALID_REQUEST, code="content_filter", param=None, final=False
+    )
+    error.status = 400
     return error
 
 

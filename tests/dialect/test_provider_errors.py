@@ -177,6 +177,34 @@ def test_what_a_client_wrote_says_nothing_of_the_account(status: int, said: str,
     assert decode_error(status, {}, body).kind is kind
 
 
+XAI = "Content violates usage guidelines. Team: t-1, API key ID: k-1, Model: grok-4, Failed check: BIO"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [
+        (498, {"id": "i", "message": "blocked input"}, "blocked input"),
+        (
+            403,
+            {"code": "The caller does not have permission", "error": XAI},
+            "Content violates usage guidelines. Model: grok-4, Failed check: BIO",
+        ),
+        (
+            403,
+            {"error": {"code": 403, "message": "Flagged", "metadata": {"flagged_input": "x", "reasons": []}}},
+            "Flagged",
+        ),
+    ],
+)
+def test_a_refusal_of_what_was_said_is_told_as_that(status: int, body: Any, message: str) -> None:
+    error = decode_error(status, {}, json.dumps(body).encode())
+    assert (error.status, error.kind, error.code) == (400, Kind.INVALID_REQUEST, "content_filter")
+    assert error.message == message
+    verdict = classify(error)
+    assert verdict.action is Action.NEXT
+    assert not (verdict.counts or verdict.again or verdict.disables)
+
+
 @pytest.mark.parametrize("code", ["previous_response_not_found", "invalid_encrypted_content"])
 def test_what_one_account_does_not_know_another_may(code: str) -> None:
     said = {"error": {"message": "m", "type": "invalid_request_error", "param": "input", "code": code}}
