@@ -8,13 +8,13 @@ bound by which limits are off.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from apipod_proxy.limit.backend import Half
 from apipod_proxy.limit.buckets import Bucket, Window
 from apipod_proxy.limit.memory import MemoryLimits
-from apipod_proxy.limit.model import Counter, Level, window_start
+from apipod_proxy.limit.model import Counter, Level, Row, window_start
 from apipod_proxy.limit.script import Entry, RedisHalf
 
 
@@ -46,6 +46,11 @@ class Fallback:
         """Which loss of Redis this is; shadows of an earlier one are void."""
         self._processes = 1
         self._shares: dict[bytes, _Share] = {}
+        self._logged: dict[tuple[str, str, str], Row] = {}
+
+    def know(self, rows: Iterable[Row]) -> None:
+        """What the usage log says of windows, for those of which Redis has told nothing."""
+        self._logged = {row[:3]: row for row in rows}
 
     def begin(self, processes: int) -> None:
         """Redis is lost: start afresh with shares of 1 ÷ ``processes``."""
@@ -80,6 +85,10 @@ class Fallback:
                 before = older.before
             elif known.at >= window_start(counter.kind, now):
                 before = entry.limit - known.left
+            else:
+                logged = self._logged.get(counter[:3])
+                if logged is not None and logged.at >= window_start(counter.kind, now):
+                    before = logged.value
             limit = max(1, (entry.limit - before) // self._processes)
         scaled = counter._replace(limit=limit, burst=burst)
         held, missing = self.memory.half([scaled]), 0

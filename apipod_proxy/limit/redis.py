@@ -105,6 +105,7 @@ class RedisLimits:
     ) -> None:
         self._prefix = prefix
         self._own_time = own_time
+        self._reseed = reseed
         self._fallback = Fallback(clock)
         self._fallback.begin(processes)
         self._link = Link(url, prefix, self._now, reseed, processes, self._lost, self._found, self._renew)
@@ -123,6 +124,12 @@ class RedisLimits:
     async def start(self, patience: float = 0.5) -> None:
         """Connect, waiting ``patience`` seconds at most: without Redis, requests are served by this process's share."""
         await self._link.start(patience)
+        if self._link.reason and self._reseed is not None:
+            try:
+                self._fallback.know(await self._reseed())
+            except Exception:
+                # Whatever the store raises: a process that cannot know what was used serves all the same.
+                LOG.exception("limits: the usage log could not be counted up")
 
     # Admission
 

@@ -156,6 +156,36 @@ async def test_a_redis_that_is_away_at_the_start_is_found_later(own_redis: OwnRe
         assert await admitted(limits, half, 20) == 5, "what was taken meanwhile counts"
 
 
+async def test_a_start_without_redis_gives_nobody_a_second_day(own_redis: OwnRedis) -> None:
+    async def log() -> list[Row]:
+        return [
+            Row("model", "m", "rpd", 490, int(time.time() * 1000)),
+            Row("model", "old", "rpd", 490, int(time.time() * 1000) - 86_400_000),
+            Row("model", "more", "rpd", 600, int(time.time() * 1000)),
+        ]
+
+    await own_redis.stop()
+    async with opened(RedisLimits(own_redis.url, reseed=log), well=False) as limits:
+        half = only(limits, "rpd", 500)
+        assert await admitted(limits, half, 50) == 10
+        others = [limits.half([Counter("model", name, "rpd", 500, 500)]) for name in ("old", "more")]
+        # No share is below one.
+        assert [await admitted(limits, other, 600) for other in others] == [500, 1]
+        await own_redis.start()
+        await until(partial(well, limits))
+        await limits.flush()
+        assert await admitted(limits, half, 5) == 0
+
+
+async def test_a_start_without_redis_and_without_a_usage_log_serves(own_redis: OwnRedis) -> None:
+    async def broken() -> list[Row]:
+        raise OSError("no disk")
+
+    await own_redis.stop()
+    async with opened(RedisLimits(own_redis.url, reseed=broken), well=False) as limits:
+        assert await admitted(limits, only(limits, "rpd", 5), 6) == 5
+
+
 async def test_a_slow_redis_is_left_within_its_time_and_taken_up_again(own_redis: OwnRedis) -> None:
     async with opened(RedisLimits(own_redis.url)) as limits:
         half = limits.half(
