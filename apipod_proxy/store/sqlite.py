@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -163,7 +164,7 @@ class SqliteStore(Store):
         """Opens the file, made if it is not there; raises StoreUnavailable, StoreError."""
         place = str(path)
         try:
-            await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(_make, path)
         except OSError as exc:
             raise StoreUnavailable(f"{place}: the folder cannot be made ({exc.strerror})") from exc
         seats: list[_Seat] = []
@@ -239,6 +240,15 @@ class SqliteStore(Store):
     async def close(self) -> None:
         for seat in self._seats:
             await seat.connection.close()
+
+
+def _make(path: Path) -> None:
+    """The folder, and an empty file for its owner alone: what clients said is in it. The files beside it get the same mode from SQLite."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except OSError:
+        pass  # it is there and keeps the mode that it has, or SQLite tells what is wrong
 
 
 async def _connect(path: Path, *, writes: bool) -> aiosqlite.Connection:

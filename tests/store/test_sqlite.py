@@ -22,6 +22,10 @@ async def test_the_file_and_its_folder_are_made_and_written_ahead(tmp_path: Path
         assert await store.listen(lambda: None, lambda: None) is None
         assert repr(store) == f"<SqliteStore {path}>"
         assert store.poll_seconds <= 0.5
+        # What clients said is in them.
+        assert {file.name: oct(file.stat().st_mode & 0o777) for file in path.parent.iterdir()} == {
+            f"proxy.db{ending}": "0o600" for ending in ("", "-wal", "-shm")
+        }
     finally:
         await store.close()
     with sqlite3.connect(path) as connection:
