@@ -40,7 +40,8 @@ def _names_in_catalog(arguments: Namespace) -> list[str]:
     """What the catalog file of a command line refers to, and ``.env`` may therefore hold."""
     path = getattr(arguments, "config", None) or getattr(arguments, "file", None)
     try:
-        return names(path.read_text(encoding="utf-8")) if path is not None else []
+        # A pipe can be read once, and that is for the command: what came second would find an empty catalog.
+        return names(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else []
     except (OSError, UnicodeDecodeError):
         return []  # the command itself says what is wrong with its file
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,15 @@ def test_what_was_exported_changes_nothing_when_applied(run: Run, file: str, tmp
     assert back.stat().st_mode & 0o777 == 0o600
     assert "nothing changed" in run("apply", str(back), OPENAI_API_KEY="sk-openai").out
     assert "plain-secret-key" in run("export", "--secrets", OPENAI_API_KEY="sk-openai").out
+
+
+def test_a_catalog_may_come_through_a_pipe(run: Run) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as file:
+        file.write(CATALOG)
+    with os.fdopen(reading):
+        said = run("apply", f"/dev/fd/{reading}", OPENAI_API_KEY="sk-openai").out
+    assert "created 2 providers: " in said
 
 
 def test_mistakes_are_a_line_each_and_change_nothing(run: Run, tmp_path: Path) -> None:
