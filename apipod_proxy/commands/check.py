@@ -137,7 +137,9 @@ async def _ask(session: aiohttp.ClientSession, provider: Provider, account: Acco
     except TimeoutError:
         said, well = f"no answer within {ASK_SECONDS:.0f} s", False
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        said, well = f"cannot be reached: {str(error) or type(error).__name__}", False
+        # The sentence of a failed connection shows the object of its TLS settings; its cause says what happened.
+        cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+        said, well = f"cannot be reached: {str(cause) or type(cause).__name__}", False
     return Asked(provider.name, account.name, url, said, well)
 
 

@@ -31,7 +31,10 @@ class _Entry(NamedTuple):
 
 async def system_lookup(host: str, port: int) -> list[Address]:
     """Asks the system off the loop. Raises OSError."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as exc:
+        raise OSError(f"{host} is no name of a host") from exc
     return [Address(family, sockaddr) for family, _, _, _, sockaddr in found]
 
 

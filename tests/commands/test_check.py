@@ -71,6 +71,7 @@ providers:
     assert said["pool", "a"].endswith("  ok")
     assert said["pool", "b"].endswith("refuses the key (401)")
     assert "cannot be reached" in said["away", "default"]
+    assert " object at " not in said["away", "default"]
     assert "NOT_SET" in said["unset", "default"]
 
 

@@ -164,3 +164,9 @@ async def test_closing_gives_up_what_is_under_way() -> None:
     await resolver.close()
     with pytest.raises(asyncio.CancelledError):
         await asking
+
+
+async def test_what_is_no_name_is_an_error_of_the_network() -> None:
+    for host in ("a" * 64 + ".example", "a..example"):
+        with pytest.raises(OSError, match="no name of a host"):
+            await system_lookup(host, 80)
