@@ -261,7 +261,9 @@ class Server:
             self.renderer,
             self.new_id,
             time.monotonic,
-            lambda seen, request: self.booking.seen(seen, self.peers.client_of(request)),
+            lambda seen, request: self.booking.seen(
+                seen, self.peers.client_of(request) if request is not None else seen.remote
+            ),
             self.cors,
         )
         self.bodies = BodyReader(self.settings.max_body_mb)
@@ -277,7 +279,7 @@ class Server:
             server.request_handler,
             server.request_factory,
             guard.refuse,
-            lambda error: self.renderer.raw(error, self.new_id()),
+            guard.refuse_raw,
             hot.find,
             self.bodies.limit,
             burst=self.burst,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from apipod_proxy.edge.middleware import Seen
+from apipod_proxy.edge.middleware import CLIENT_GONE, Seen
 from apipod_proxy.exchange import Exchange, Outcome
 from apipod_proxy.usage.access_log import LogLine
 from apipod_proxy.usage.metrics import Metrics
@@ -118,6 +118,7 @@ class Booking:
             self._metrics.error(seen.error.kind.value)
         if seen.path in PROBES and not self._log_probes:
             return
+        outcome = Outcome.OK if seen.error is None else Outcome.REFUSED
         row = UsageRow(
             request_id=seen.request_id,
             client_request_id=(seen.client_request_id or "")[:LONGEST_NAME],
@@ -132,7 +133,7 @@ class Booking:
             provider="",
             account="",
             status=seen.status,
-            outcome=str(Outcome.OK if seen.error is None else Outcome.REFUSED),
+            outcome=str(Outcome.CANCELLED if seen.status == CLIENT_GONE else outcome),
             streamed=0,
             input_tokens=0,
             cache_read_tokens=0,

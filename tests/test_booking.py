@@ -236,6 +236,8 @@ def test_other_requests_have_a_line_and_no_row() -> None:
     books.booking.seen(seen("/v1/models", Unauthenticated("missing")), None)
     assert books.lines[1].row.outcome == "refused"
     assert books.metrics.dump()["errors"] == {"authentication": 1}
+    books.booking.seen(seen("/v1/models")._replace(status=499), None)
+    assert books.lines[2].row.outcome == "cancelled"
 
 
 def test_probes_are_logged_only_when_asked_for() -> None:

@@ -22,7 +22,11 @@ from apipod_proxy.errors import BadRequest, InternalError, MethodNotAllowed, Not
 SERVER = "apipod-proxy"
 KEYS = "/admin/keys/"
 """Before what names a key in a path; it may be the key itself."""
+CLIENT_GONE = 499
+"""What the log and the ledger say of a client that left before its answer."""
 REQUEST_ID = web.RequestKey("request_id", str)
+BOOKED = web.RequestKey("booked", bool)
+"""Set by a handler that writes the request's line in the log itself."""
 log = logging.getLogger("apipod_proxy.edge")
 
 
@@ -47,7 +51,7 @@ class Guard:
         renderer: Renderer,
         new_id: Callable[[], str],
         monotonic: Callable[[], float],
-        observe: Callable[[Seen, web.BaseRequest], None],
+        observe: Callable[[Seen, web.BaseRequest | None], None],
         cors: Cors,
     ) -> None:
         self._renderer = renderer
@@ -72,17 +76,16 @@ class Guard:
         error: ProxyError | None = None
         try:
             answer = self._cors.preflight(request) or await handler(request)
-        except asyncio.CancelledError:
-            raise
-        except ConnectionError:
+        except (asyncio.CancelledError, ConnectionError):
             # The client went away while it was being answered: there is nobody to tell.
+            self._note(request, CLIENT_GONE, started, None)
             raise
         except Exception as exc:
             error = as_proxy_error(exc, request)
             answer = self.error_answer(request, error)
         if not answer.prepared:
             self._dress(request, answer, request_id)
-        self._observe(self._seen(request, answer, started, error), request)
+        self._note(request, answer.status, started, error)
         return answer
 
     def error_answer(self, request: web.BaseRequest, error: ProxyError) -> web.Response:
@@ -102,6 +105,12 @@ class Guard:
         self._observe(Seen(request_id, None, "-", "-", answer.status, 0.0, request.remote, error), request)
         return answer
 
+    def refuse_raw(self, error: ProxyError, remote: str | None) -> bytes:
+        """The whole answer to what never became a request, with its line in the log; its connection closes."""
+        request_id = self._new_id()
+        self._observe(Seen(request_id, None, "-", "-", error.status, 0.0, remote, error), None)
+        return self._renderer.raw(error, request_id)
+
     def _dress(self, request: web.Request, answer: web.StreamResponse, request_id: str) -> None:
         headers = answer.headers
         headers["server"] = SERVER
@@ -111,19 +120,20 @@ class Guard:
         for name, value in self._cors.headers(request.headers.get("origin")):
             headers[name] = value
 
-    def _seen(
-        self, request: web.Request, answer: web.StreamResponse, started: float, error: ProxyError | None
-    ) -> Seen:
-        return Seen(
+    def _note(self, request: web.Request, status: int, started: float, error: ProxyError | None) -> None:
+        if BOOKED in request:
+            return
+        seen = Seen(
             request[REQUEST_ID],
             request.headers.get("x-request-id"),
             request.method,
             shown(request.path),
-            answer.status,
+            status,
             self._monotonic() - started,
             request.remote,
             error,
         )
+        self._observe(seen, request)
 
 
 def as_proxy_error(exc: Exception, request: Request) -> ProxyError:

@@ -13,6 +13,7 @@ from aiohttp import web
 from apipod_proxy.edge.answer import Answer
 from apipod_proxy.edge.door import HotHandle
 from apipod_proxy.edge.incoming import Request
+from apipod_proxy.edge.middleware import BOOKED
 from apipod_proxy.edge.server import Handler
 from apipod_proxy.errors import MethodNotAllowed, NotFound, UpgradeRequired
 
@@ -87,6 +88,7 @@ def add_routes(
         handle = hot.find(request.path)
         if handle is None:
             raise NotFound(request.path)
+        request[BOOKED] = True
         return (await handle(request)).response()
 
     for path in hot.by_path:

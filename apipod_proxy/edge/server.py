@@ -28,6 +28,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 """Handlers of the router, and those that stand before it."""
 ErrorAnswer = Callable[[web.BaseRequest, ProxyError], web.Response]
+RawAnswer = Callable[[ProxyError, str | None], bytes]
+"""(error, the peer's address) → the whole answer to what never became a request."""
 
 UNREADABLE = "The request cannot be read as HTTP."
 SWEEP_SECONDS = 0.25
@@ -125,7 +127,8 @@ class Connection(web.RequestHandler):
         """Answer what never became a request, and close."""
         self._front.waiting.pop(self, None)
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(self._front.raw_answer(error))
+            peer = self.transport.get_extra_info("peername")
+            self.transport.write(self._front.raw_answer(error, peer[0] if isinstance(peer, tuple) else peer))
             self._say_goodbye()
 
     def handle_error(
@@ -184,7 +187,7 @@ class Front(web.Server):
         handle: Handle,
         make_request: Callable[..., web.BaseRequest],
         error_answer: ErrorAnswer,
-        raw_answer: Callable[[ProxyError], bytes],
+        raw_answer: RawAnswer,
         hot: Hot,
         longest_body: int,
         bounds: HttpBounds = DEFAULT_BOUNDS,

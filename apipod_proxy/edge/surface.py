@@ -18,15 +18,12 @@ from apipod_proxy.edge.array_answer import ArrayAnswer
 from apipod_proxy.edge.body import BodyReader
 from apipod_proxy.edge.incoming import Incoming, Request, is_read
 from apipod_proxy.edge.limit_headers import refusal_headers
-from apipod_proxy.edge.middleware import as_proxy_error
+from apipod_proxy.edge.middleware import CLIENT_GONE, as_proxy_error
 from apipod_proxy.edge.render import error_headers, status_of
 from apipod_proxy.errors import LimitExceeded, ProxyError
 from apipod_proxy.exchange import Exchange, Outcome
 
 log = logging.getLogger("apipod_proxy.edge")
-
-CLIENT_GONE = 499
-"""What the log and the ledger say of a client that left before its answer."""
 
 FORWARDABLE = (
     "anthropic-beta",

@@ -128,7 +128,7 @@ async def serve() -> AsyncIterator[Serve]:
             server.request_handler,
             server.request_factory,
             guard.refuse,
-            lambda error: renderer.raw(error, new_id()),
+            guard.refuse_raw,
             table.get,
             body.limit,
             bounds,

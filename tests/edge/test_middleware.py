@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from aiohttp import web
 
+from apipod_proxy.edge.middleware import BOOKED
 from apipod_proxy.errors import LimitExceeded, NoCandidate
 from tests.edge.conftest import Serve
 
@@ -111,3 +112,13 @@ async def test_a_preflight_is_answered_for_allowed_origins_alone(serve: Serve) -
     assert refused.startswith(b"HTTP/1.1 405")
     answer = await served.say(get(b"/echo", b"origin: https://app.example.com", method=b"POST"))
     assert b"access-control-allow-origin: https://app.example.com\r\n" in answer
+
+
+async def test_a_request_that_its_handler_books_is_not_told_twice(serve: Serve) -> None:
+    async def books(request: web.Request) -> web.Response:
+        request[BOOKED] = True
+        return web.Response()
+
+    served = await serve({"/books": books})
+    assert (await served.say(get(b"/books", method=b"POST"))).startswith(b"HTTP/1.1 200")
+    assert served.seen == []

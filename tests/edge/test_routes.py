@@ -6,7 +6,9 @@ from aiohttp.pytest_plugin import AiohttpClient
 
 from apipod_proxy.edge.answer import Answer
 from apipod_proxy.edge.incoming import Request
+from apipod_proxy.edge.middleware import BOOKED
 from apipod_proxy.edge.routes import Hot, add_routes, model_in
+from apipod_proxy.edge.server import Handler
 from tests.edge.conftest import Serve
 
 
@@ -70,7 +72,16 @@ def test_the_model_in_a_path_is_unescaped() -> None:
 
 
 async def test_the_router_knows_hot_paths_too(aiohttp_client: AiohttpClient) -> None:
-    app = web.Application()
+    booked: list[bool] = []
+
+    @web.middleware
+    async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        finally:
+            booked.append(BOOKED in request)
+
+    app = web.Application(middlewares=[around])
     add_routes(app, HOT, {"/ping": ping}, {"/other": ping})
     client = await aiohttp_client(app)
     assert (await client.get("/v1/messages")).status == 405
@@ -78,3 +89,5 @@ async def test_the_router_knows_hot_paths_too(aiohttp_client: AiohttpClient) -> 
     assert (await client.get("/ping")).status == 200
     assert (await client.head("/ping")).status == 200
     assert (await client.post("/other")).status == 200
+    # A completion has its line in the log already, however its path was written.
+    assert booked == [False, True, False, False, False]

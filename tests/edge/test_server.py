@@ -104,6 +104,8 @@ async def test_a_head_that_takes_too_long_is_cut_off(serve: Serve) -> None:
     answer = await served.say(b"POST /echo HT", wait=2)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert not answer.endswith(b"<open>")
+    assert [(seen.status, seen.remote) for seen in served.seen] == [(408, "127.0.0.1")]
+    assert f"x-request-id: {served.seen[0].request_id}\r\n".encode() in answer
     silent = await served.say(b"", wait=2)
     assert silent == b""
 
@@ -210,6 +212,7 @@ async def test_a_client_that_leaves_cancels_its_handler_at_once(serve: Serve) ->
 
     # The best of a few: a machine that is busy with other things can only make it slower.
     assert min([await leave() for _ in range(3)]) < 0.1
+    assert [(seen.path, seen.status) for seen in served.seen] == [("/long", 499)] * 3
 
 
 async def test_connections_send_at_once_and_buffer_little(serve: Serve) -> None:

@@ -17,7 +17,8 @@ from apipod_proxy.edge.answer import Answer
 from apipod_proxy.edge.body import BodyReader
 from apipod_proxy.edge.cors import Cors
 from apipod_proxy.edge.ids import RequestIds
-from apipod_proxy.edge.surface import CLIENT_GONE, Completions, Hall
+from apipod_proxy.edge.middleware import CLIENT_GONE
+from apipod_proxy.edge.surface import Completions, Hall
 from apipod_proxy.errors import LimitExceeded, Unauthenticated
 from apipod_proxy.exchange import Exchange, Outcome
 from tests.edge.conftest import Serve, Served
