@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -35,6 +36,12 @@ log = logging.getLogger("apipod_proxy.conversations")
 
 OWN_IDS = "resp_req_"
 """What the ids begin with that the gateway gives; providers give other ones."""
+
+SHORT_ID = re.compile(rb'"id"\s*:\s*("resp_[0-9A-Za-z_-]{1,20}")')
+"""An id that two responses may have: Ollama's are one of a million. Quotes within texts are escaped, so that this is a value of its own."""
+
+RESPONSE = b'"response"'
+"""Stands in the first event of a stream, which holds the id."""
 
 SECOND_LOOK = 0.2
 """Seconds. A process beside this one may have answered a moment ago, and still be writing."""
@@ -93,13 +100,19 @@ class KeepingEncoder(Encoder):
 
 
 class Watched(Answer):
-    """The client's side of an answer that its provider does not keep: the finished response is handed over before its end is sent."""
+    """The client's side of an answer that its provider does not keep: the finished response is handed over before its end is sent.
 
-    __slots__ = ("_inner", "_keep")
+    An id that is none for long is replaced by ``own_id``.
+    """
 
-    def __init__(self, inner: Answer, keep: Callable[[dict[str, Json]], None]) -> None:
+    __slots__ = ("_inner", "_keep", "_own_id", "_seen", "_short")
+
+    def __init__(self, inner: Answer, keep: Callable[[dict[str, Json]], None], own_id: str) -> None:
         self._inner = inner
         self._keep = keep
+        self._own_id = b'"%b"' % own_id.encode()
+        self._seen = False
+        self._short = b""
 
     @property
     def begun(self) -> bool:
@@ -125,6 +138,12 @@ class Watched(Answer):
         self._inner.begin_stream(content)
 
     def write(self, data: bytes) -> bool:
+        if not self._seen and RESPONSE in data:
+            self._seen = True
+            found = SHORT_ID.search(data)
+            self._short = b"" if found is None else found[1]
+        if self._short:
+            data = data.replace(self._short, self._own_id)
         for mark in FINISHED:
             if mark in data:
                 self._look(data, mark)
@@ -135,6 +154,9 @@ class Watched(Answer):
 
     def send(self, status: int, content_type: bytes, body: bytes, *, head_only: bool = False) -> None:
         if status == 200:
+            found = SHORT_ID.search(body)
+            if found is not None:
+                body = body.replace(found[1], self._own_id)
             self._take(body)
         self._inner.send(status, content_type, body, head_only=head_only)
 
@@ -197,7 +219,9 @@ class Conversations:
         keeps = own and self._keep_ms > 0 and wants_keeping(members)
         x.dialect = self._row(x, asked, previous, keeps)
         if keeps and False in kept_by:
-            client = Watched(client, lambda response: self._keep(x, asked, previous, response))
+            client = Watched(
+                client, lambda response: self._keep(x, asked, previous, response), f"resp_{x.id}"
+            )
         await self._gateway.complete(x, client)
 
     def _kept_by(self, x: Exchange) -> set[bool]:

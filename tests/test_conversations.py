@@ -9,6 +9,8 @@ from typing import Any
 import openai
 import orjson
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from apipod_proxy.conversations import Turn, joined, rows_of
 from apipod_proxy.simulator import Simulator, start
@@ -243,6 +245,48 @@ async def test_a_provider_that_speaks_responses_and_keeps_none_is_sent_the_conve
     assert (await client.responses.retrieve(made.id)).output_text == made.output_text
     with pytest.raises(openai.BadRequestError):
         await respond(client, stream, model=model, input="x", previous_response_id="resp_unknown")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_ids_that_two_responses_may_have_are_replaced(serve: Serve, sdk: Sdk, stream: bool) -> None:
+    asked: list[Any] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        asked.append(await request.json())
+        text = {"type": "output_text", "text": f'"id": "resp_7" {len(asked)}', "annotations": []}
+        item = {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "status": "completed",
+            "content": [text],
+        }
+        done = {"id": "resp_7", "object": "response", "created_at": 1, "status": "completed", "model": "m"}
+        done |= {"output": [item], "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}}
+        if not stream:
+            return web.json_response(done)
+        events: list[dict[str, Any]] = [
+            {"type": "response.created", "response": {**done, "status": "in_progress", "output": []}},
+            {"type": "response.output_item.added", "output_index": 0, "item": {**item, "content": []}},
+            {"type": "response.output_item.done", "output_index": 0, "item": item},
+            {"type": "response.completed", "response": done},
+        ]
+        frames = [b"data: %b\n\n" % orjson.dumps(event) for event in events]
+        return web.Response(body=b"".join(frames), content_type="text/event-stream")
+
+    app = web.Application()
+    app.router.add_post("/v1/responses", handle)
+    async with TestServer(app) as server:
+        told = catalog(str(server.make_url("")).rstrip("/"))
+        told["providers"]["forgetful"]["type"] = "ollama"
+        client = sdk(await serve(told))
+        made = await respond(client, stream, model="forgetful/m", input="first")
+        other = await respond(client, stream, model="forgetful/m", input="second")
+        assert made.id != other.id
+        assert made.output_text == '"id": "resp_7" 1'
+        await respond(client, stream, model="forgetful/m", input="more", previous_response_id=made.id)
+        assert [item["content"] for item in asked[-1]["input"] if item["role"] == "user"] == ["first", "more"]
+        assert (await client.responses.retrieve(other.id)).output_text == '"id": "resp_7" 2'
 
 
 async def test_another_process_goes_on_at_once(
