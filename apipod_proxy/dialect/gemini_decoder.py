@@ -49,6 +49,7 @@ from apipod_proxy.dialect.vocabulary import (
 )
 
 TEXT, THOUGHT = "text", "thought"
+_CALL = b'"functionCall"'
 CANDIDATE_FIELDS = frozenset({"content", "finishReason", "index"})
 ANSWER_FIELDS = frozenset(
     {"candidates", "usageMetadata", "modelVersion", "responseId", "promptFeedback", "error"}
@@ -174,7 +175,7 @@ class Decoder:
                 events.append(Unknown(b""))
             return
         try:
-            value = lenient.loads(text)
+            value = lenient.loads_exactly(text) if _CALL in text else lenient.loads(text)
         except orjson.JSONDecodeError:
             lines = text.split(b"\n")
             if len(lines) == 1:
@@ -193,7 +194,7 @@ class Decoder:
 def decode_unary(body: bytes, ids: IdMaker, quirks: Quirks = NO_QUIRKS) -> list[Event]:
     """The events of a whole answer (or of all chunks of a stream in one array); raises ProtocolError."""
     try:
-        value = lenient.loads(body)
+        value = lenient.loads_exactly(body)
     except orjson.JSONDecodeError as exc:
         raise Truncated(f"the answer is no JSON: {exc.msg}") from exc
     answer = Answer(ids, unary=True)

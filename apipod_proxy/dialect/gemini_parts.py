@@ -489,7 +489,7 @@ def arguments_object(arguments: str) -> Object:
     if not arguments.strip():
         return {}
     try:
-        value = lenient.loads(arguments.encode("utf-8", "surrogatepass"))
+        value = lenient.loads_exactly(arguments.encode("utf-8", "surrogatepass"))
     except orjson.JSONDecodeError:
         return {"arguments": arguments}
     return value if isinstance(value, dict) else {"arguments": value}

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apipod_proxy.dialect.lenient import dumps, loads
+from apipod_proxy.dialect.lenient import dumps, loads, loads_exactly
 from apipod_proxy.dialect.table import DIALECTS
+from apipod_proxy.dialect.vocabulary import End, Event, Finish, Start, StopReason, ToolArgs, ToolOpen
 from apipod_proxy.errors import BadRequest
 from tests.dialect.openai_chat.cases import brief, chunk, stream
-from tests.dialect.wire import decode
+from tests.dialect.wire import INFO, decode, ids
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,46 @@ def test_a_request_with_half_a_character_is_no_mistake(dialect: str) -> None:
 def test_a_stream_with_half_a_character_loses_nothing_else() -> None:
     text = stream(chunk({"content": "cut AND whole"}), chunk({}, "stop")).replace(b"AND", rb"\ud83d")
     assert ("text", "cut \ufffd whole", 0, 0) in brief(decode(DIALECTS["openai_chat"], text))
+
+
+LONG = 123456789012345678901234567890
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b'{"a":%d}' % LONG, {"a": LONG}),
+        (b'{"a":-%d,"b":"\\ud83d"}' % LONG, {"a": -LONG, "b": "\ufffd"}),
+        (b'{"a":0.1234567890123456789}', {"a": 0.12345678901234568}),
+        (b'["1234567890123456789"]', ["1234567890123456789"]),
+    ],
+)
+def test_integers_of_any_length_are_read_as_they_are(text: bytes, expected: Any) -> None:
+    assert loads_exactly(text) == expected
+
+
+def test_arguments_nested_deeply_are_read_although_a_number_in_them_is_rounded() -> None:
+    text = b"[" * 1000 + b"%d" % LONG + b"]" * 1000
+    value = loads_exactly(text)
+    for _ in range(1000):
+        (value,) = value
+    assert value == float(LONG)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_long_integers_in_arguments_reach_every_client(name: str) -> None:
+    arguments = f'{{"n":{LONG}}}'
+    events: list[Event] = [
+        Start("i", "m"),
+        ToolOpen("t", "f", 0),
+        ToolArgs(arguments, 0),
+        Finish(StopReason.TOOL_USE),
+        End(),
+    ]
+    row = DIALECTS[name]
+    digits = str(LONG).encode()
+    assert digits in row.encoder(INFO).fold(events)
+    encoder = row.encoder(INFO)
+    assert digits in b"".join(encoder.send(event) for event in events)
+    again = row.decode_unary(row.encoder(INFO).fold(events), ids())
+    assert [event.fragment for event in again if isinstance(event, ToolArgs)] == [arguments]

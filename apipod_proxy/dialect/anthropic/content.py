@@ -296,7 +296,7 @@ def arguments_of(text: str) -> Object:
     if not text.strip():
         return {}
     try:
-        value = orjson.loads(text)
+        value = lenient.loads_exactly(text.encode("utf-8", "surrogatepass"))
     except orjson.JSONDecodeError:
         return {"arguments": text}
     return value if isinstance(value, dict) else {"arguments": value}

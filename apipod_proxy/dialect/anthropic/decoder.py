@@ -177,7 +177,7 @@ class Decoder:
         self._bare = ours
         if block.get("input"):
             self._bare = -1
-            events.append(ToolArgs(orjson.dumps(block["input"]).decode(), ours))
+            events.append(ToolArgs(lenient.dumps(block["input"]).decode(), ours))
 
     def _delta(self, event: Object, events: list[Event]) -> None:
         delta = event.get("delta")
@@ -315,7 +315,7 @@ _READERS: dict[str, Callable[[Decoder, Object, list[Event]], None]] = {
 def decode_unary(body: bytes, ids: IdMaker, quirks: Quirks = NO_QUIRKS) -> list[Event]:
     """The events of a whole answer. An error in the guise of an answer is a ``Failure``."""
     try:
-        message = lenient.loads(body)
+        message = lenient.loads_exactly(body)
     except orjson.JSONDecodeError as exc:
         raise ProtocolError("the answer is no JSON") from exc
     if not isinstance(message, dict):

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from apipod_proxy.dialect import AnswerInfo, ProtocolError, custom_tools, lenient
-from apipod_proxy.dialect.anthropic.content import tool_id
+from apipod_proxy.dialect.anthropic.content import arguments_of, tool_id
 from apipod_proxy.dialect.anthropic.errors import failure_body
 from apipod_proxy.dialect.anthropic.names import NAME, WORDS
 from apipod_proxy.dialect.dropped import Dropped
@@ -147,7 +147,7 @@ class Encoder:
     # What goes on the wire; a folding encoder collects it instead
 
     def _out(self, kind: str, payload: Object) -> bytes:
-        return b"event: %b\ndata: %b\n\n" % (kind.encode(), _dumps({"type": kind} | payload))
+        return b"event: %b\ndata: %b\n\n" % (kind.encode(), lenient.dumps({"type": kind} | payload))
 
     def _delta(self, kind: str, field: str, value: str) -> bytes:
         return _DELTA % (self._index, kind.encode(), field.encode(), _dumps(value))
@@ -345,7 +345,7 @@ class Encoder:
             return self._close_all() + self._start_block(event.block, "opaque", block) + self._close()
         out = self._close_all() + self._start_block(event.block, "opaque", block | {"input": {}})
         if block.get("input"):
-            out += self._delta("input_json_delta", "partial_json", _dumps(block["input"]).decode())
+            out += self._delta("input_json_delta", "partial_json", lenient.dumps(block["input"]).decode())
         return out + self._close()
 
     def _annotation(self, event: Annotation) -> bytes:
@@ -441,11 +441,7 @@ class FoldingEncoder(Encoder):
         if self._arguments:
             text = "".join(self._arguments)
             self._arguments.clear()
-            try:
-                value = orjson.loads(text)
-            except orjson.JSONDecodeError:
-                value = {"arguments": text}
-            self._message["content"][-1]["input"] = value if isinstance(value, dict) else {"arguments": value}
+            self._message["content"][-1]["input"] = arguments_of(text)
         return b""
 
 
