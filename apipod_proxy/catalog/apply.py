@@ -17,6 +17,7 @@ from apipod_proxy.catalog.document import CatalogMistakes, Document
 from apipod_proxy.catalog.fields import did_you_mean, step
 from apipod_proxy.catalog.loader import load
 from apipod_proxy.catalog.model import (
+    EMPTY_SNAPSHOT,
     Account,
     ApiKey,
     Model,
@@ -113,6 +114,16 @@ async def apply(
     return plan.report
 
 
+async def verify(database: Database | None, vault: Vault, document: Document) -> None:
+    """Raises CatalogMistakes where ``apply`` would, but for accounts in ``document.unset``. ``database`` None: one without tables yet."""
+    document = replace(document, unset={})
+    if database is None:
+        _planned(_Plan(document, frozenset(), frozenset()), EMPTY_SNAPSHOT)
+    else:
+        async with database.reading() as session:
+            await _plan(session, vault, document)
+
+
 def digest_of(text: str, vault: Vault) -> str:
     """Stands for a file, for everything in the environment that it refers to, and for who reads it how."""
     values = [f"{name}={vault.environment.get(name, '')}" for name in names(text)]
@@ -163,7 +174,11 @@ class _Plan:
 async def _plan(session: Session, vault: Vault, document: Document) -> _Plan:
     have = (await load(session, vault, strict=False)).snapshot
     buried = frozenset(row[0] for row in await session.fetch("read_buried_keys"))
-    plan = _Plan(document, buried=buried, stale=await _stale(session, vault, have))
+    return _planned(_Plan(document, buried=buried, stale=await _stale(session, vault, have)), have)
+
+
+def _planned(plan: _Plan, have: Snapshot) -> _Plan:
+    document = plan.document
     _plan_keys(plan, have)
     _plan_users(plan, have)
     _plan_subscriptions(plan, have)

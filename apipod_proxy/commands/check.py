@@ -83,6 +83,9 @@ async def _run(given: Loaded, config: Path | None) -> int:
 async def _of_file(given: Loaded, config: Path) -> tuple[Mapping[str, Provider], dict[tuple[str, str], str]]:
     """The providers of a catalog file, which is not applied. Raises OperatorMistake, StoreError."""
     # Deferred: only here a file is read and not applied.
+    from apipod_proxy.catalog.apply import verify
+
+    # Deferred for the same reason.
     from apipod_proxy.catalog.document import CatalogMistakes, read_document
 
     found = await asyncio.to_thread(read_catalog, config, given.environment)
@@ -90,12 +93,13 @@ async def _of_file(given: Loaded, config: Path) -> tuple[Mapping[str, Provider],
     try:
         print(f"database: ok, {store.place}")
         vault = await open_vault(given.settings, store, given.environment)
-    finally:
-        await store.close()
-    try:
         document = read_document(found.text, str(config), vault, base_urls())
+        # Names that nothing has show only beside what the database holds. Its tables are not brought up to date for it.
+        await verify(None if await store.pending() else store, vault, document)
     except CatalogMistakes as mistakes:
         raise OperatorMistake(*mistakes.lines) from mistakes
+    finally:
+        await store.close()
     print("\n".join(found.notes), end="\n" if found.notes else "")
     print(f"catalog: ok, {len(document.providers)} providers, {len(document.models)} models")
     return document.providers, document.unset

@@ -75,6 +75,22 @@ providers:
     assert "NOT_SET" in said["unset", "default"]
 
 
+def test_what_apply_would_refuse_is_refused_before_anybody_is_asked(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        "models: {m: {provider: nope}}\nsubscriptions: {s: {}}\nusers: {u: {subscription: t}}\n"
+    )
+    new = run("check", "--config", "c.yaml")
+    run("keys", "create", "robot", "--subscription", "t")
+    there = run("check", "--config", "c.yaml")
+    lines = [
+        "apipod-proxy: c.yaml: models.m.provider: found 'nope', which there is not; allowed: none yet",
+        "apipod-proxy: c.yaml: users.u.subscription: found 't', which there is not; allowed: s",
+    ]
+    assert (new.code, new.err.splitlines()) == (1, lines)
+    assert (there.code, there.err.splitlines()) == (1, lines[:1])
+    assert "catalog: ok" not in new.out + there.out
+
+
 def test_a_database_without_mistakes_is_fine(run: Run, provider: str, tmp_path: Path) -> None:
     assert run("check").out.endswith("no providers\n")
     (tmp_path / "c.yaml").write_text(
