@@ -109,7 +109,12 @@ class Store(ABC):
                     if not pending:
                         return done
                     await self._run(session, pending[0])
-                done.append(f"{pending[0].number:04d}_{pending[0].name}")
+                done.append(_full_name(pending[0]))
+
+    async def pending(self) -> list[str]:
+        """The names of the migrations that ``migrate`` would run."""
+        async with self.reading() as session:
+            return [_full_name(migration) for migration in await self._pending(session)]
 
     async def _pending(self, session: Session) -> tuple[Migration, ...]:
         tables = await session.tables()
@@ -235,6 +240,10 @@ class Store(ABC):
                 "put_level", [dict(zip(names, row, strict=True)) for row in sorted(rows)]
             )
             await session.execute("delete_levels", before=forget_before)
+
+
+def _full_name(migration: Migration) -> str:
+    return f"{migration.number:04d}_{migration.name}"
 
 
 def now_ms() -> int:

@@ -51,8 +51,9 @@ async def limits(store: Store) -> str:
 
 async def test_an_empty_database_is_migrated_once(empty_store: Store) -> None:
     assert await tables(empty_store) == frozenset()
+    assert await empty_store.pending() == [f"{m.number:04d}_{m.name}" for m in empty_store.library.migrations]
     assert await empty_store.migrate() == [f"{m.number:04d}_{m.name}" for m in empty_store.library.migrations]
-    assert await empty_store.migrate() == []
+    assert await empty_store.migrate() == await empty_store.pending() == []
     assert await tables(empty_store) >= OWN
     assert await tables(empty_store) == empty_store.library.tables
 
