@@ -461,9 +461,10 @@ def load(
 ) -> Loaded:
     """Reads ``env_file`` (``.env`` of this folder if there is one) and settles all. ``known``: further names it may hold."""
     path = env_file or Path(".env")
-    if env_file is not None and not path.is_file():
+    if env_file is not None and not path.exists():
         raise SettingsError("--env-file", repr(str(env_file)), "command line", "a file that exists")
-    values = read_env_file(path) if path.is_file() else {}
+    # What is named may also be a pipe.
+    values = read_env_file(path) if env_file is not None or path.is_file() else {}
     settings = Settings.from_env(environ, overrides, values, str(path))
     return Loaded(settings, catalog_environment({**values, **environ}), _unknown_names(values, path, known))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import os
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -260,6 +261,13 @@ def test_an_env_file_that_is_named_must_exist(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "broken.env").write_text("PORT=eighty\n", encoding="utf-8")
     with pytest.raises(SettingsError, match=r"^PORT is 'eighty' \(.*broken\.env\); allowed: "):
         load({}, env_file=tmp_path / "broken.env")
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as file:
+        file.write("PORT=9\n")
+    with os.fdopen(reading):
+        assert load({}, env_file=Path(f"/dev/fd/{reading}")).settings.port == 9
+    with pytest.raises(SettingsError, match="Is a directory"):
+        load({}, env_file=tmp_path)
     monkeypatch.chdir(tmp_path)
     assert load({}).settings == Settings()
     (tmp_path / ".env").write_text("PORT=7\n", encoding="utf-8")
