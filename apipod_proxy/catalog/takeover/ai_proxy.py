@@ -113,6 +113,8 @@ class _Reader:
             return "has no url that is one"
         if vendor in _OWN_IMAGE_PROTOCOL or "/ai/run" in parts.path or "api-inference" in parts.hostname:
             return f"the protocol of {parts.hostname}{parts.path} is not spoken here"
+        if parts.hostname == self._builder.host_of("huggingface") and not parts.path.endswith(CHAT_PATH):
+            return f"{parts.hostname} speaks nothing but chat to all alike, and {parts.path} is none"
         return ""
 
     def _sort_in(self, path: str, model_size: str, size: int | None, target: Tree) -> None:

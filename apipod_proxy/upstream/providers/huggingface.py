@@ -11,7 +11,6 @@ TYPE = ProviderType(
             "/v1/chat/completions", quirks=Quirks(max_tokens_field="max_tokens", developer_role=False)
         ),
         "openai_responses": Surface("/v1/responses", quirks=Quirks(keeps_responses=False)),
-        "images": Surface("/v1/images/generations"),
         "models": Surface("/v1/models"),
     },
     forward=TRACE_HEADERS,

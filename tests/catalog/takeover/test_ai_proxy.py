@@ -143,6 +143,11 @@ def test_googles_surface_for_openai_clients_becomes_the_native_one() -> None:
         (entry(name="a/*"), "models[1] (a/*): has a star in its name, left out"),
         (entry(url="nowhere"), "models[1] (a/model-one): has no url that is one, left out"),
         (
+            entry(provider="huggingface", url="https://router.huggingface.co/hf-inference/models/a/b"),
+            "models[1] (a/model-one): router.huggingface.co speaks nothing but chat to all alike,"
+            " and /hf-inference/models/a/b is none, left out",
+        ),
+        (
             entry(provider="airforce", url="https://api.airforce/v1/imagine2"),
             "models[1] (a/model-one): the protocol of api.airforce/v1/imagine2 is not spoken here, left out",
         ),
