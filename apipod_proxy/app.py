@@ -393,12 +393,9 @@ class Server:
         self.metrics.known(snapshot.models, snapshot.providers)
 
     def _catalog_trouble(self) -> str | None:
-        status = self.watcher.status()
-        return (
-            None
-            if status.error is None
-            else f"the catalog cannot be loaded, the last one serves: {status.error}"
-        )
+        """Without the reason, which is in the log: where the database is, is not for everybody who may ask for health."""
+        wrong = self.watcher.status().error is not None
+        return "the catalog cannot be loaded, the last one serves" if wrong else None
 
     def _upstream_trouble(self) -> str | None:
         """A number only: names of accounts are not for everybody who may ask for health."""

@@ -174,6 +174,16 @@ async def test_a_start_that_fails_midway_closes_what_was_open(tmp_path: Path, si
     assert asyncio.all_tasks() == before
 
 
+async def test_health_tells_no_stranger_where_the_database_is(running: Running) -> None:
+    await running.server.store.close()
+    await running.server.watcher.catch_up()
+    status, told = await running.get("/health")
+    assert (status, orjson.loads(told)["degraded"]) == (
+        200,
+        ["the catalog cannot be loaded, the last one serves"],
+    )
+
+
 async def test_a_data_folder_that_cannot_be_used_is_a_mistake_of_the_operator(
     tmp_path: Path, simulator: Simulator
 ) -> None:

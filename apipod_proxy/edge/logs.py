@@ -142,4 +142,6 @@ def set_up(level: str, form: str, writer: LineWriter | None = None) -> None:
     root.addHandler(handler)
     root.setLevel(max(LEVELS[level], logging.WARNING))
     logging.getLogger("apipod_proxy").setLevel(LEVELS[level])
+    # That the database is away is told by who needs it, once; the pool would tell it with a traceback every two seconds.
+    logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
     logging.captureWarnings(True)

@@ -118,6 +118,7 @@ def test_libraries_are_heard_from_warning_up_and_the_gateway_from_its_level(pipe
     set_up("INFO", "json", writer)
     logging.getLogger("aiohttp").info("chatter")
     logging.getLogger("aiohttp").warning("library")
+    logging.getLogger("asyncpg.pool").warning("again and again")
     logging.getLogger("apipod_proxy.x").info("ours", extra={"status": 1})
     logging.getLogger("apipod_proxy.x").debug("detail")
     writer.close()
