@@ -28,7 +28,8 @@ class Levels:
         self._limits = limits
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
-        self._saved: frozenset[Row] = frozenset()
+        self._changed: dict[tuple[str, str, str], Row] = {}
+        """What is not written down yet."""
 
     async def restore(self, snapshot: Snapshot) -> None:
         """Take over what earlier processes saved, and what the usage log says of the running windows. Raises StoreError."""
@@ -73,11 +74,14 @@ class Levels:
 
     async def save(self) -> None:
         """Write down what changed since the last time."""
-        rows = frozenset(self._limits.snapshot())
-        changed = rows - self._saved
-        if changed:
-            await self._store.save_levels(list(changed), int(self._clock() * 1000) - FORGET_MILLISECONDS)
-            self._saved = rows
+        for rows in self._limits.snapshot():
+            self._changed.update((row[:3], row) for row in rows)
+            # With a day's counters of ten thousand keys, streams would stand still every second.
+            await asyncio.sleep(0)
+        if self._changed:
+            rows = list(self._changed.values())
+            await self._store.save_levels(rows, int(self._clock() * 1000) - FORGET_MILLISECONDS)
+            self._changed.clear()
 
 
 def has_windows(snapshot: Snapshot) -> bool:

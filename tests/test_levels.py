@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from apipod_proxy.catalog.model import EMPTY_SNAPSHOT, ApiKey, Limit, Snapshot, User
 from apipod_proxy.levels import Levels, has_windows
-from apipod_proxy.limit.memory import MemoryLimits
+from apipod_proxy.limit.memory import SLICE, MemoryLimits
 from apipod_proxy.limit.model import Counter
 from apipod_proxy.store import Store, open_store
 from apipod_proxy.usage.record import UsageRow
@@ -91,6 +92,27 @@ async def test_only_what_changed_is_saved_and_the_end_saves_once_more(store: Sto
     assert [(scope, owner, kind, value) for scope, owner, kind, value, _ in rows] == [("key", "k1", "rpd", 5)]
     await levels.save()
     assert await store.read_levels() == rows
+
+
+async def test_others_run_while_many_counters_are_saved(store: Store) -> None:
+    readings = 0
+
+    def clock() -> float:
+        nonlocal readings
+        readings += 1
+        return NOON / 1000
+
+    kept = MemoryLimits(clock)
+    halves = [kept.half([RPD._replace(owner=f"k{number}")]) for number in range(3 * SLICE)]
+    for half in halves:
+        kept.admit_now(half, None, 0)
+    readings = 0
+    saving = asyncio.create_task(Levels(store, kept, clock).save())
+    await asyncio.sleep(0)
+    # The clock is read for each part.
+    assert readings == 1
+    await saving
+    assert len(await store.read_levels()) == 3 * SLICE
 
 
 def test_windows_are_looked_for_in_every_scope() -> None:

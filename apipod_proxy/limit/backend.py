@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from apipod_proxy.limit.buckets import Cell, Gauge
@@ -69,8 +69,9 @@ class Limits(Protocol):
     def seed(self, rows: Iterable[Row]) -> None:
         """Take over what was used before: the rows of ``snapshot``, or window totals from the usage log."""
 
-    def snapshot(self) -> list[Row]:
-        """All that is worth keeping over a restart."""
+    def snapshot(self) -> Iterator[list[Row]]:
+        """All that is worth keeping over a restart and has changed since it was last told, in parts: there may be tens of thousands,
+        and who draws them may let others run in between."""
 
     def status(self) -> str:
         """Empty if all is well, else "degraded: …" with the reason."""

@@ -23,6 +23,9 @@ NEVER = -1
 class Cell(Protocol):
     """The state of one counter. ``at`` of a lease is the moment of its admission."""
 
+    told: tuple[int, int] | None
+    """What ``save`` said when it was last asked by somebody who wrote it down."""
+
     def bound(self, now: int, limit: int, burst: int) -> None:
         """Set the numbers; what was used stays used."""
 
@@ -57,7 +60,7 @@ class Cell(Protocol):
 class Bucket:
     """A token bucket of ``burst`` that refills at ``limit`` per period. Below zero it owes what was used beyond a reservation."""
 
-    __slots__ = ("at", "cap", "level", "rate", "unit")
+    __slots__ = ("at", "cap", "level", "rate", "told", "unit")
 
     def __init__(self, period: int) -> None:
         self.unit = period
@@ -65,6 +68,7 @@ class Bucket:
         self.cap = 0
         self.level = 0
         self.at = NEVER
+        self.told: tuple[int, int] | None = None
 
     def bound(self, now: int, limit: int, burst: int) -> None:
         if self.at == NEVER:
@@ -138,7 +142,7 @@ class Bucket:
 class Window:
     """A count that begins anew with each calendar period of UTC. What a lease took counts in the window of its admission."""
 
-    __slots__ = ("bounds", "end", "limit", "start", "used")
+    __slots__ = ("bounds", "end", "limit", "start", "told", "used")
 
     def __init__(self, bounds: Callable[[int], tuple[int, int]]) -> None:
         self.bounds = bounds
@@ -146,6 +150,7 @@ class Window:
         self.used = 0
         self.start = NEVER
         self.end = NEVER
+        self.told: tuple[int, int] | None = None
 
     def bound(self, now: int, limit: int, burst: int) -> None:
         self.limit = limit
@@ -203,13 +208,14 @@ class Window:
 class Gauge:
     """How many are under way at once."""
 
-    __slots__ = ("limit", "used")
+    __slots__ = ("limit", "told", "used")
     WAIT: ClassVar[int] = 1000
     """Nobody knows when a running request ends: told to come back in a second."""
 
     def __init__(self) -> None:
         self.limit = 0
         self.used = 0
+        self.told: tuple[int, int] | None = None
 
     def bound(self, now: int, limit: int, burst: int) -> None:
         self.limit = limit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from weakref import WeakSet
 
 from apipod_proxy.limit.backend import Half
@@ -22,6 +22,9 @@ from apipod_proxy.limit.model import (
 from apipod_proxy.limit.pace import LATEST, Lines
 
 Identity = tuple[str, str, str]
+
+SLICE = 2000
+"""Counters that are looked at in one go: a millisecond or so."""
 
 
 class MemoryLease:
@@ -144,14 +147,19 @@ class MemoryLimits:
                 found = self._cells[identity] = cell(row.kind)
             found.load(row.value, row.at)
 
-    def snapshot(self) -> list[Row]:
-        now, rows = self.now(), []
-        for identity, owner in self._cells.items():
-            # Most counters rest: a bucket that is full again, a window of yesterday.
-            saved = None if owner.rests(now) else owner.save()
-            if saved is not None:
-                rows.append(Row(*identity, *saved))
-        return rows
+    def snapshot(self) -> Iterator[list[Row]]:
+        cells = list(self._cells.items())
+        for first in range(0, len(cells), SLICE):
+            # Requests may have come since the last part, and no counter may be taken back in time.
+            now, rows = self.now(), list[Row]()
+            for identity, owner in cells[first : first + SLICE]:
+                # Most counters were not touched, and many rest: a bucket that is full again, a window of yesterday.
+                if owner.save() != owner.told:
+                    rests = owner.rests(now)
+                    saved = owner.told = owner.save()
+                    if saved is not None and not rests:
+                        rows.append(Row(*identity, *saved))
+            yield rows
 
     def status(self) -> str:
         return ""

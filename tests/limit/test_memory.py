@@ -7,12 +7,19 @@ import sys
 import time
 import timeit
 
+import pytest
+
+from apipod_proxy.limit import memory
 from apipod_proxy.limit.backend import Half
 from apipod_proxy.limit.buckets import Gauge
 from apipod_proxy.limit.memory import MemoryLimits
 from apipod_proxy.limit.model import Counter, Lease, Level, Row
 
 from .conftest import START, Clock
+
+
+def told(limits: MemoryLimits) -> list[Row]:
+    return [row for rows in limits.snapshot() for row in rows]
 
 
 def dozen(limits: MemoryLimits, most: int) -> tuple[Half, Half]:
@@ -101,7 +108,7 @@ async def test_leases_that_overlap_settle_to_the_token() -> None:
 async def test_windows_hold_over_a_restart() -> None:
     clock = Clock()
     admitted = 0
-    rows = MemoryLimits(clock).snapshot()
+    rows = told(MemoryLimits(clock))
     for _ in range(5):
         limits = MemoryLimits(clock)
         limits.seed(rows)
@@ -109,7 +116,7 @@ async def test_windows_hold_over_a_restart() -> None:
         for _ in range(150):
             admitted += (await limits.admit(half, None, 0)).caller is not None
         clock.now += 60
-        rows = limits.snapshot()
+        rows = told(limits)
     assert admitted == 500
 
 
@@ -117,7 +124,7 @@ async def test_a_seed_that_comes_after_the_counters_are_in_use_only_raises_them(
     limits = MemoryLimits(Clock())
     half = limits.half([Counter("key", "k", "rpd", 10, 10)])
     await limits.admit(half, None, 0)
-    row = limits.snapshot()[0]
+    row = told(limits)[0]
     limits.seed([row._replace(value=0)])
     assert limits.levels(half)[0].remaining == 9
     limits.seed([row._replace(value=4)])
@@ -131,7 +138,7 @@ async def test_buckets_go_on_where_they_were() -> None:
     for _ in range(60):
         await before.admit(half, None, 0)
     after = MemoryLimits(clock)
-    after.seed(before.snapshot())
+    after.seed(told(before))
     clock.now += 10
     half = after.half([Counter("key", "k", "rpm", 60, 60)])
     assert after.levels(half)[0].remaining == 10
@@ -182,3 +189,30 @@ def test_status_and_words() -> None:
     assert repr(half) == "<Half of key rpm, key concurrency>"
     assert repr(limits.half([])) == "<Half of nothing>"
     assert isinstance(half.gauges[0], Gauge)
+
+
+def test_counters_go_on_while_they_are_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "SLICE", 1)
+    clock = Clock()
+    limits = MemoryLimits(clock)
+    halves = [limits.half([Counter("key", name, "rpm", 60, 60)]) for name in "ab"]
+    for half in halves:
+        assert limits.admit_now(half, None, 0).caller is not None
+    parts = limits.snapshot()
+    assert len(next(parts)) == 1
+    clock.now += 0.5
+    assert limits.admit_now(halves[1], None, 0).caller is not None
+    assert [[row.at for row in rows] for rows in parts] == [[int(clock.now * 1000)]]
+
+
+def test_only_what_changed_is_told_again() -> None:
+    clock = Clock()
+    limits = MemoryLimits(clock)
+    halves = [limits.half([Counter("key", name, kind, 9, 9) for kind in ("rpm", "rpd")]) for name in "ab"]
+    for half in halves:
+        limits.admit_now(half, None, 0)
+    assert len(told(limits)) == 4
+    clock.now += 1
+    assert told(limits) == []
+    limits.admit_now(halves[0], None, 0)
+    assert [row[1:4] for row in told(limits)] == [("a", "rpm", 7 * 60_000 + 9 * 1000), ("a", "rpd", 2)]

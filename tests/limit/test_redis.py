@@ -363,7 +363,7 @@ async def test_both_halves_are_kept_here_while_redis_is_away(own_redis: OwnRedis
         assert (await limits.admit(caller, candidate, 0)).refused == ""
         assert [level.remaining for level in limits.levels(caller)] == [2, 80]
         assert await admitted(limits, limits.half([Counter("key", "other", "rpd", 4, 4)]), 3) == 1
-        assert limits.snapshot() == []
+        assert list(limits.snapshot()) == []
 
 
 async def test_what_was_taken_here_and_ends_later_is_settled_in_redis(own_redis: OwnRedis) -> None:
