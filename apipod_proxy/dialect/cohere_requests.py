@@ -101,6 +101,8 @@ def _write_tools(call: Call, body: Object, dropped: Dropped) -> None:
             if tool.cache is not None:
                 dropped.add("cache_control")
     if not tools:
+        if wanted is not None:
+            raise BadRequest("None of these tools can be offered to this model", "$.tool_choice")
         return
     body["tools"] = tools
     if any(tool.strict for tool in call.tools):

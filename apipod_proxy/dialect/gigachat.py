@@ -128,6 +128,8 @@ def _write_functions(call: Call, body: Object, dropped: Dropped) -> None:
             function["description"] = description
         functions.append(function)
     if not functions:
+        if choice is not None and choice.mode == "allowed":
+            raise BadRequest("None of these tools can be offered to this model", "$.tool_choice")
         return
     body["functions"] = functions
     if choice is None:

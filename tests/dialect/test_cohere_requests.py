@@ -84,6 +84,17 @@ def test_tools_are_strict_where_each_of_them_requires_a_parameter() -> None:
         assert out.dropped == ("strict",)
 
 
+def test_a_choice_of_tools_that_are_not_there_is_refused() -> None:
+    allowed = {"mode": "auto", "tools": [{"type": "function", "function": {"name": "gone"}}]}
+    for choice in (
+        {"type": "function", "function": {"name": "gone"}},
+        {"type": "allowed_tools", "allowed_tools": allowed},
+    ):
+        with pytest.raises(BadRequest) as caught:
+            body_of(tools=[FIND], tool_choice=choice)
+        assert caught.value.path == "$.tool_choice"
+
+
 def test_one_tool_is_demanded_by_offering_no_other() -> None:
     body = body_of(tools=[FIND, LOOK], tool_choice={"type": "function", "function": {"name": "look"}})
     assert [tool["function"]["name"] for tool in body["tools"]] == ["look"]

@@ -70,6 +70,13 @@ def test_tools_are_its_functions() -> None:
     assert "tool_choice" in out.dropped
 
 
+def test_a_choice_of_tools_that_are_not_there_is_refused() -> None:
+    allowed = {"mode": "auto", "tools": [{"type": "function", "function": {"name": "gone"}}]}
+    with pytest.raises(BadRequest) as caught:
+        encoded(tools=[FIND], tool_choice={"type": "allowed_tools", "allowed_tools": allowed})
+    assert caught.value.path == "$.tool_choice"
+
+
 def test_parallel_calls_become_pairs() -> None:
     calls = [
         {"id": STATE, "type": "function", "function": {"name": "find", "arguments": '{"q":1}'}},
