@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from apipod_proxy.attempt import Prepared
+from apipod_proxy.attempt import Prepared, cleaned
 from apipod_proxy.catalog.model import Candidate
 from apipod_proxy.dialect.vocabulary import Usage
-from apipod_proxy.errors import ProxyError, UpstreamBroken, UpstreamError
+from apipod_proxy.errors import ProxyError, UpstreamBroken, UpstreamError, UpstreamStatus
 from apipod_proxy.limit.model import Lease
 from apipod_proxy.stream.outlet import Outlet
 from apipod_proxy.stream.pump import StreamPump, WholePump
@@ -92,7 +92,11 @@ class Trial:
         if pump.is_stream:
             self._reported = pump.lens.usage
         else:
-            self._reported = asking.replay(self._x, prepared, pump, outlet)
+            try:
+                self._reported = asking.replay(self._x, prepared, pump, outlet)
+            except UpstreamStatus as error:
+                self._make_discreet(error)
+                raise
         self._succeed(pump)
 
     async def whole(self, prepared: Prepared) -> bytes:
@@ -104,7 +108,11 @@ class Trial:
             pump = WholePump(self._gateway.loop)
             await self._again(prepared, pump)
         self._check(prepared, pump)
-        body, self._reported = self._gateway.parts.asking.whole(self._x, prepared, pump)
+        try:
+            body, self._reported = self._gateway.parts.asking.whole(self._x, prepared, pump)
+        except UpstreamStatus as error:
+            self._make_discreet(error)
+            raise
         self._succeed(pump)
         return body
 
@@ -144,9 +152,15 @@ class Trial:
     def _check(self, prepared: Prepared, pump: StreamPump | WholePump) -> None:
         """Raises what the attempt failed with."""
         if pump.error is not None:
+            self._make_discreet(pump.error)
             raise pump.error
         if pump.status >= 300:
             raise self._gateway.parts.asking.refused(self._x, prepared, self.candidate, pump)
+
+    def _make_discreet(self, error: ProxyError) -> None:
+        """What a provider says within an answer may hold its names and keys as well as what comes with an error status."""
+        if isinstance(error, UpstreamStatus):
+            cleaned(error, self._x, self.candidate)
 
     def _succeed(self, pump: StreamPump | WholePump) -> None:
         self._whole = True

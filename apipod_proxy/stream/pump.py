@@ -23,6 +23,9 @@ LINGER_SECONDS = 0.25
 WHOLE_BYTES = 8 * 1024 * 1024
 """Unary answers up to this size are held whole before the status goes out, so that a cut one can fail over."""
 
+REJECTS = (400, 413, 422)
+"""Statuses by which a provider rejects the request itself, where the kind of the error says so too."""
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -284,10 +287,15 @@ def is_json(headers: Headers) -> bool:
 
 def failure_error(failure: Failure) -> UpstreamStatus:
     """An error that a provider put into its stream, as if it had come with a status."""
-    return UpstreamStatus(
+    error = UpstreamStatus(
         failure.status or 502,
         failure.message,
         kind=Kind(failure.kind) if failure.kind in Kind.__members__.values() else Kind.UPSTREAM,
         code=failure.code,
         retry_after=failure.retry_after,
+        final=failure.status in REJECTS and failure.kind in (Kind.INVALID_REQUEST, Kind.TOO_LARGE),
     )
+    if failure.status == 429:
+        # As where it came with this status: where no other candidate does better, it says more than a bad gateway.
+        error.status = 429
+    return error

@@ -162,6 +162,35 @@ async def test_a_request_that_is_rejected_itself_is_sent_once(
     assert (row["outcome"], row["status"], row["output_tokens"], row["cost_nano"]) == ("failed", status, 0, 0)
 
 
+REJECTED = {"error": {"message": "up is not for up-key-0", "type": "invalid_request_error", "code": 400}}
+
+
+@pytest.mark.parametrize(
+    ("script", "stream"),
+    [
+        pytest.param(streams(event(REJECTED)), True, id="in the first frame"),
+        pytest.param(answers(orjson.dumps(REJECTED)), True, id="whole, to a stream"),
+        pytest.param(answers(orjson.dumps(REJECTED)), False, id="whole"),
+    ],
+)
+async def test_a_rejection_within_an_answer_is_one_too_and_tells_no_secrets(
+    serve: Serve, upstream: Upstreams, script: Script, stream: bool
+) -> None:
+    first, second = await upstream(script), await upstream(GOOD[stream])
+    rig = await serve(catalog(first, second))
+    answer, body = await rig.ask(chat(stream))
+    assert answer.status == 400
+    assert orjson.loads(body)["error"]["message"] == "x is not for ***"
+    assert not second.peers
+
+
+async def test_an_error_midway_tells_no_secrets(serve: Serve, upstream: Upstreams) -> None:
+    failing = await upstream(streams(chunk(content="Hel"), event(REJECTED)))
+    _, body = await (await serve(catalog(failing))).ask(chat(True))
+    assert b"x is not for ***" in body
+    assert b"up-key-0" not in body
+
+
 FINAL = {
     "500": (refuses(500), 502, None),
     "401": (refuses(401), 502, None),

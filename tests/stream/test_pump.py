@@ -246,4 +246,9 @@ def test_without_a_content_type_it_is_no_json() -> None:
 def test_a_failure_in_a_stream_is_as_if_it_had_come_with_a_status() -> None:
     error = failure_error(Failure(message="slow down", kind="rate_limit", status=429, retry_after=2.5))
     assert (error.upstream_status, error.kind, error.retry_after) == (429, Kind.RATE_LIMIT, 3)
+    assert (error.status, error.retryable) == (429, True)
     assert failure_error(Failure(message="?", kind="what")).kind is Kind.UPSTREAM
+    rejected = failure_error(Failure("no", "invalid_request", 400))
+    assert (rejected.status, rejected.retryable) == (400, False)
+    doubtful = failure_error(Failure("no", "quota", 400))
+    assert (doubtful.status, doubtful.retryable) == (502, True)
