@@ -361,6 +361,9 @@ def _write_choice(call: Call, body: Object, writer: ContentsWriter, known: set[s
     missing = [name for name in choice.names if name not in known]
     if choice.mode == "tool" and missing:
         raise BadRequest(f"The tool '{missing[0]}' cannot be offered to this model", "$.tool_choice")
+    if choice.mode == "allowed" and missing and len(missing) == len(choice.names):
+        # No names would mean that all are allowed.
+        raise BadRequest("None of these tools can be offered to this model", "$.tool_choice")
     config: Object = {
         "mode": {"none": "NONE", "auto": "AUTO", "required": "ANY", "tool": "ANY"}.get(
             choice.mode, "VALIDATED"

@@ -313,6 +313,15 @@ def test_a_forced_tool_that_cannot_be_offered_is_refused() -> None:
         write(a_call(tools=[hosted], tool_choice=ToolChoice("tool", ["web_search"])))
 
 
+def test_a_choice_among_tools_that_cannot_be_offered_does_not_allow_the_others() -> None:
+    tools = [Tool("f"), Tool("web_search", hosted=Opaque("openai_responses", {}, "tools[1]"))]
+    with pytest.raises(BadRequest) as caught:
+        write(a_call(tools=tools, tool_choice=ToolChoice("allowed", ["web_search"])))
+    assert caught.value.path == "$.tool_choice"
+    body = write(a_call(tools=tools, tool_choice=ToolChoice("allowed", ["web_search", "f"])))
+    assert body["toolConfig"]["functionCallingConfig"]["allowedFunctionNames"] == ["f"]
+
+
 def test_a_choice_without_tools_says_nothing() -> None:
     assert "toolConfig" not in write(a_call(tool_choice=ToolChoice("required")))
 
