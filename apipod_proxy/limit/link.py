@@ -85,6 +85,7 @@ class Link:
         self._beaten = beaten
         self._epoch = b""
         self._told = ""
+        self._warned = False
         self._changed = asyncio.Event()
         self._well = asyncio.Event()
         self._pause = SHORTEST_PAUSE
@@ -215,13 +216,18 @@ class Link:
     async def _run_id(self, wire: Wire) -> bytes:
         """What changes when Redis restarts or another takes over, from its own file or from nothing."""
         try:
-            answer: bytes = await wire.call(command(b"INFO", b"server"))
+            server = _fields(await wire.call(command(b"INFO", b"server")))
+            memory = _fields(await wire.call(command(b"INFO", b"memory")))
         except ReplyError:
             return b"unknown"  # not every operator lets a client ask
-        for line in answer.splitlines():
-            if line.startswith(b"run_id:"):
-                return line[7:]
-        return b"unknown"
+        policy = memory.get(b"maxmemory_policy", b"noeviction")
+        if policy != b"noeviction" and memory.get(b"maxmemory", b"0") != b"0" and not self._warned:
+            self._warned = True
+            LOG.warning(
+                "limits: this Redis may evict counters (maxmemory-policy %s), and who lost his begins anew; it should be noeviction",
+                policy.decode("ascii", "replace"),
+            )
+        return server.get(b"run_id", b"unknown")
 
     async def _count_up(self, wire: Wire, run: bytes) -> bool:
         """Seed the windows from the usage log, unless another process is at it."""
@@ -247,6 +253,11 @@ class Link:
         await wire.call(command(b"SET", script.epoch_key(self._prefix), epoch))
         await wire.call(command(b"DEL", lock))
         return True
+
+
+def _fields(info: bytes) -> dict[bytes, bytes]:
+    """The answer to INFO."""
+    return {name: value for name, _, value in (line.partition(b":") for line in info.splitlines())}
 
 
 def _sentence(problem: Exception | str) -> str:

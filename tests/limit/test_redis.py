@@ -186,6 +186,18 @@ async def test_a_start_without_redis_and_without_a_usage_log_serves(own_redis: O
         assert await admitted(limits, only(limits, "rpd", 5), 6) == 5
 
 
+async def test_a_redis_that_may_forget_counters_is_warned_of(
+    own_redis: OwnRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    await own_redis.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    async with opened(RedisLimits(own_redis.url)):
+        # Without a bound on its memory it forgets nothing.
+        assert "evict" not in caplog.text
+    await own_redis.command("CONFIG", "SET", "maxmemory", "100mb")
+    async with opened(RedisLimits(own_redis.url)):
+        assert "may evict counters (maxmemory-policy allkeys-lru)" in caplog.text
+
+
 async def test_a_slow_redis_is_left_within_its_time_and_taken_up_again(own_redis: OwnRedis) -> None:
     async with opened(RedisLimits(own_redis.url)) as limits:
         half = limits.half(
