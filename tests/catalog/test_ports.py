@@ -13,7 +13,8 @@ async def test_a_store_is_a_database(store: Store) -> None:
         session: Session = opened
         row: Row | None = await session.fetch_one("read_state")
         assert row is not None
-        version, catalog_version, limits, applied = row
+        version, catalog_version, limits, applied, born = row
         assert (version, catalog_version, limits, applied) == (1, 1, "", "")
-        assert (len(row), row[2]) == (4, "")
+        assert (len(row), row[2]) == (5, "")
+        assert born > 0
         assert await session.fetch_one("find_user", name="nobody") is None
