@@ -74,6 +74,8 @@ DEFAULT_ACCOUNT = "default"
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PLACE = re.compile(r"\{(\w+)\}")
 """What an option of the provider stands in for in a URL."""
+_ENDPOINT = re.compile(r"/(chat/completions|messages|responses|embeddings)$")
+"""What requests add to a base URL, and what people paste along with it."""
 _METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "instance-data"})
 _NUMERAL = re.compile(r"0[xX][0-9a-fA-F]{1,16}|0[0-7]{0,22}|[1-9][0-9]{0,19}")
 _OWN_HEADERS = frozenset(
@@ -236,6 +238,8 @@ class _Reader:
                 )
             elif parts.username or parts.password:
                 table.mistake("base_url", "found a URL with a user or password; allowed: the key as api_key")
+            elif (endpoint := _ENDPOINT.search(url)) is not None:
+                table.mistake("base_url", f"found {url!r}; allowed: what stands before {endpoint[0]}")
         return url
 
     def _options(self, table: Table, base_url: str) -> dict[str, str]:
@@ -267,10 +271,10 @@ class _Reader:
             table.mistake("api_key", "found beside accounts; allowed: one of both")
         accounts: dict[str, Account] = {}
         for place, entry in enumerate(table.items("accounts", ACCOUNT)):
-            name = entry.text("name", DEFAULT_ACCOUNT if place == 0 else f"{DEFAULT_ACCOUNT}-{place + 1}")
+            name = entry.label("name", DEFAULT_ACCOUNT if place == 0 else f"{DEFAULT_ACCOUNT}-{place + 1}")
             if name in accounts:
                 entry.mistake("name", f"found {name!r} again; allowed: each name once")
-            if not name or "/" in name:
+            if "/" in name:
                 entry.mistake("name", f"found {name!r}; allowed: a name without '/'")
             key, origin = self._secret(entry, provider, name)
             accounts[name] = Account(
@@ -453,7 +457,7 @@ class _Reader:
         key = ApiKey(
             id="",
             user=user,
-            name=table.text("name") or f"key-{place + 1}",
+            name=table.label("name", f"key-{place + 1}"),
             digest=digest or b"",
             prefix=prefix,
             limits=table.limits(),

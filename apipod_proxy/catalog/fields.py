@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from apipod_proxy.catalog.model import LIMIT_KINDS, NO_LIMITS, Limit, LimitTable
 from apipod_proxy.catalog.references import Malformed, Unset, expand, has_reference
-from apipod_proxy.catalog.texts import is_one_line
+from apipod_proxy.catalog.texts import is_name, is_one_line
 from apipod_proxy.catalog.yaml_file import Node, Plain
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -20,6 +20,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 MOST_MISTAKES = 100
 MOST_NUMBER = 10**15
 ONE_LINE = "a text of one line without control characters"
+NAME = "1 to 250 printable characters, no blanks around them"
 LATIN = "characters of Latin-1, which is what a header takes"
 _TRUE = frozenset({"true", "yes", "on"})
 _FALSE = frozenset({"false", "no", "off"})
@@ -187,6 +188,13 @@ class Table:
             self.mistake(name, f"found an empty text; allowed: {allowed}")
         return ""
 
+    def label(self, name: str, default: str) -> str:
+        """What something is called in lists, logs and measures; an empty one is the default."""
+        text = self.text(name) or default
+        if not is_name(text):
+            self.mistake(name, f"found {text[:60]!r}; allowed: {NAME}")
+        return text
+
     def choice(self, name: str, default: Choice) -> Choice:
         kind = type(default)
         allowed = [member.value for member in kind]
@@ -293,10 +301,7 @@ class Table:
         return str(text)
 
     def _is_name(self, name: str) -> bool:
-        if name.strip() == name and 0 < len(name) <= 250 and name.isprintable():
+        if is_name(name):
             return True
-        self._mistakes.add(
-            self.path,
-            f"found the name {name[:60]!r}; allowed: 1 to 250 printable characters, no blanks around them",
-        )
+        self._mistakes.add(self.path, f"found the name {name[:60]!r}; allowed: {NAME}")
         return False

@@ -180,6 +180,18 @@ MISTAKES = [
         "providers.p.options: found no 'account_id'; allowed: one, for the URL http://h/{account_id}/{model}",
     ),
     (
+        "providers: {p: {type: openai, base_url: 'https://h/v1/chat/completions/'}}",
+        "providers.p.base_url: found 'https://h/v1/chat/completions'; allowed: what stands before /chat/completions",
+    ),
+    (
+        f"providers: {{p: {{type: openai, accounts: [{{name: {'x' * 251}}}]}}}}",
+        f"providers.p.accounts[0].name: found '{'x' * 60}'; allowed: 1 to 250 printable characters, no blanks around them",
+    ),
+    (
+        "users: {u: {subscription: s, keys: [{key: k, name: ' a'}]}}",
+        "users.u.keys[0].name: found ' a'; allowed: 1 to 250 printable characters, no blanks around them",
+    ),
+    (
         "providers: {p: {type: openai, api_key: sk-ключ}}",
         "providers.p.api_key: found a text that is not shown; allowed: characters of Latin-1, which is what a header takes",
     ),
