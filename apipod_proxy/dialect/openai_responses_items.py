@@ -502,6 +502,17 @@ class ItemsWriter:
         return media.file_id
 
 
+def choice_of(tool: Tool) -> Object:
+    """A tool as a choice names it."""
+    if tool.hosted is not None:
+        return {"type": tool.hosted.payload.get("type", tool.name)}
+    kept = tool.extra.payload if tool.extra and tool.extra.dialect == NAME else {}
+    out: Object = {"type": "custom" if tool.custom else "function", "name": kept.get("name", tool.name)}
+    if "namespace" in kept:
+        out["namespace"] = kept["namespace"]
+    return out
+
+
 def _within(where: Where, number: int) -> str:
     return f"{where()}.content[{number}]"
 

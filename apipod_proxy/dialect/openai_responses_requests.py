@@ -20,7 +20,7 @@ from apipod_proxy.dialect.fields import (
     parse,
     required,
 )
-from apipod_proxy.dialect.openai_responses_items import NAME, ItemsReader, ItemsWriter, flat_name
+from apipod_proxy.dialect.openai_responses_items import NAME, ItemsReader, ItemsWriter, choice_of, flat_name
 from apipod_proxy.dialect.vocabulary import (
     Call,
     Json,
@@ -349,9 +349,9 @@ def _write_choice(call: Call, body: Object, writer: ItemsWriter, tools: Mapping[
             raise BadRequest(
                 f"The tool '{''.join(choice.names[:1])}' cannot be offered to this model", "$.tool_choice"
             )
-        body["tool_choice"] = _choice_of(tool)
+        body["tool_choice"] = choice_of(tool)
     elif choice.mode == "allowed":
-        allowed = [_choice_of(tools[name]) for name in choice.names if name in tools]
+        allowed = [choice_of(tools[name]) for name in choice.names if name in tools]
         body["tool_choice"] = {
             "type": "allowed_tools",
             "mode": "required" if choice.required else "auto",
@@ -359,16 +359,6 @@ def _write_choice(call: Call, body: Object, writer: ItemsWriter, tools: Mapping[
         }
     else:
         body["tool_choice"] = choice.mode
-
-
-def _choice_of(tool: Tool) -> Object:
-    if tool.hosted is not None:
-        return {"type": tool.hosted.payload.get("type", tool.name)}
-    kept = tool.extra.payload if tool.extra and tool.extra.dialect == NAME else {}
-    out: Object = {"type": "custom" if tool.custom else "function", "name": kept.get("name", tool.name)}
-    if "namespace" in kept:
-        out["namespace"] = kept["namespace"]
-    return out
 
 
 def _write_settings(call: Call, aim: Aim, body: Object, writer: ItemsWriter) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from apipod_proxy.dialect import AnswerInfo, custom_tools
-from apipod_proxy.dialect.openai_responses_items import NAME
+from apipod_proxy.dialect.openai_responses_items import NAME, choice_of
 from apipod_proxy.dialect.vocabulary import Call as Request
 from apipod_proxy.dialect.vocabulary import Failure, Json, Usage
 from apipod_proxy.errors import Kind
@@ -236,7 +236,7 @@ def response_object(head: Object, info: AnswerInfo, status: str, output: list[Ob
         "store": bool(call.store) if call else False,
         "temperature": sampling.temperature if sampling else None,
         "text": {"format": _format(call)},
-        "tool_choice": choice.mode if choice and choice.mode in ("none", "required") else "auto",
+        "tool_choice": _tool_choice(call),
         "tools": [],
         "top_p": sampling.top_p if sampling else None,
         "truncation": "disabled",
@@ -247,6 +247,21 @@ def response_object(head: Object, info: AnswerInfo, status: str, output: list[Ob
     response.update(head)
     response.update(model=info.model, status=status, output=output)
     return response
+
+
+def _tool_choice(call: Request | None) -> Json:
+    """As the request said it: a word, or the tools by name."""
+    choice = call.tool_choice if call else None
+    if call is None or choice is None:
+        return "auto"
+    tools = {tool.name: tool for tool in call.tools}
+    named = [choice_of(tools[name]) for name in choice.names if name in tools]
+    if choice.mode == "allowed" and named:
+        mode = "required" if choice.required else "auto"
+        return {"type": "allowed_tools", "mode": mode, "tools": named}
+    if choice.mode == "tool" and named:
+        return named[0]
+    return choice.mode if choice.mode in ("none", "required") else "auto"
 
 
 def _format(call: Request | None) -> Object:

@@ -18,6 +18,7 @@ from apipod_proxy.dialect.vocabulary import (
     Opaque,
     OutputFormat,
     Sampling,
+    Tool,
     ToolChoice,
     Usage,
 )
@@ -25,6 +26,27 @@ from apipod_proxy.dialect.vocabulary import (
     Reasoning as Wanted,
 )
 from tests.dialect.wire import INFO
+
+
+@pytest.mark.parametrize(
+    ("choice", "told"),
+    [
+        (None, "auto"),
+        (ToolChoice("none"), "none"),
+        (ToolChoice("tool", ["f"]), {"type": "function", "name": "f"}),
+        (ToolChoice("tool", ["c"]), {"type": "custom", "name": "c"}),
+        (ToolChoice("tool", ["gone"]), "auto"),
+        (
+            ToolChoice("allowed", ["f", "gone"], required=True),
+            {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "f"}]},
+        ),
+    ],
+)
+def test_a_choice_of_tools_is_told_as_it_was_made(choice: ToolChoice | None, told: Any) -> None:
+    tools = [Tool("f"), Tool("c", custom=True)]
+    request = Request("openai_responses", "m", [], tools=tools, tool_choice=choice)
+    response = response_object({}, INFO._replace(call=request), "completed", [])
+    assert response["tool_choice"] == told
 
 
 def test_a_response_tells_what_the_request_asked() -> None:
