@@ -13,7 +13,7 @@ from apipod_proxy.limit.model import Lease
 from apipod_proxy.stream.outlet import Outlet
 from apipod_proxy.stream.pump import StreamPump, WholePump
 from apipod_proxy.upstream.oauth import Token
-from apipod_proxy.usage.record import NOTHING, Attempt, Charge, charge
+from apipod_proxy.usage.record import NO_USAGE, NOTHING, Attempt, Charge, charge
 
 if TYPE_CHECKING:
     from apipod_proxy.exchange import Exchange
@@ -37,6 +37,7 @@ class Trial:
         "_lease",
         "_outcome",
         "_race",
+        "_refused",
         "_reported",
         "_room",
         "_settled",
@@ -69,6 +70,7 @@ class Trial:
         self.pump: StreamPump | WholePump | None = None
         self._reported: Usage | None = None
         self._whole = False
+        self._refused = False
         self._settled = False
         self._outcome = "cancelled"
         self._status: int | None = None
@@ -196,6 +198,7 @@ class Trial:
             return
         verdict = self._gateway.verdict(error, self.candidate)
         self._outcome = verdict.reason
+        self._refused = isinstance(error, UpstreamStatus) and not self.started
         self._x.candidate = self.candidate
         if isinstance(error, UpstreamError):
             self._gateway.parts.health.failed(self.candidate, verdict, self._gateway.loop.time())
@@ -243,8 +246,11 @@ class Trial:
         )
 
     def _charge(self, sent: bool) -> Charge:
-        """An error status is a report of nothing: the provider did no work. What broke off without a report is estimated."""
+        """An error status is a report of nothing, also within an answer: the provider did no work. What broke off without a report is
+        estimated."""
         if self._status is not None and self._status >= 300:
+            return NOTHING
+        if self._refused and self._reported in (None, NO_USAGE):
             return NOTHING
         x = self._x
         return charge(

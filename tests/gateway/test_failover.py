@@ -220,6 +220,19 @@ async def test_when_nobody_is_left_the_last_failure_is_told(
     assert (row["outcome"], row["status"]) == ("failed", status)
 
 
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+async def test_an_error_within_an_answer_costs_as_little_as_one_with_a_status(
+    serve: Serve, upstream: Upstreams, stream: bool
+) -> None:
+    error = {"error": {"message": "overloaded", "code": 529}}
+    script = streams(event(error)) if stream else answers(orjson.dumps(error))
+    rig = await serve(catalog(await upstream(script), await upstream(GOOD[stream])))
+    assert (await rig.ask(chat(stream)))[0].status == 200
+    row = await rig.row()
+    assert set(row["attempts"][0]["usage"].values()) == {0}
+    assert (row["attempts"][1]["outcome"], row["input_tokens"]) == ("ok", 7)
+
+
 SOUND = [{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]
 
 
