@@ -120,36 +120,52 @@ def parser() -> argparse.ArgumentParser:
     _add_servers(commands)
     _add_catalog(commands)
     _add_keys(commands)
-    migrate = commands.add_parser(
-        "migrate", help="bring the database's tables up to date (serve does it by itself)"
+    migrate = _command(
+        commands, "migrate", "bring the database's tables up to date (serve does it by itself)"
     )
     _add_env_file(migrate)
-    commands.add_parser("version", help="print the version")
+    _command(commands, "version", "print the version")
     return top
 
 
+def _command(commands: Commands, name: str, says: str) -> argparse.ArgumentParser:
+    """A command that says the same of itself in its own help as in the list of all."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=says, description=f"{says[0].upper()}{says[1:]}."
+    )
+    return parser
+
+
 def _add_servers(commands: Commands) -> None:
-    serve = commands.add_parser("serve", help="serve (the default command)")
+    serve = _command(commands, "serve", "serve (the default command)")
     _add_addr(serve)
     serve.add_argument(
         "--config", metavar="FILE", type=Path, help="catalog file that is applied before serving"
     )
     serve.add_argument(
-        "--workers", metavar="N", type=_workers, default=1, help="processes on one port (default: 1)"
+        "--workers",
+        metavar="N",
+        type=_workers,
+        default=1,
+        help="processes on one port; several need REDIS_URL (default: 1)",
     )
     _add_env_file(serve)
-    demo = commands.add_parser(
-        "demo", help="serve with a simulator as provider, and every provider whose key the environment holds"
+    demo = _command(
+        commands,
+        "demo",
+        "serve with a simulator as provider, and every provider whose key the environment holds",
     )
     _add_addr(demo)
     _add_env_file(demo)
-    simulate = commands.add_parser("simulate", help="run the simulated provider alone, for load tests")
+    simulate = _command(commands, "simulate", "run the simulated provider alone, for load tests")
     _add_addr(simulate, "127.0.0.1:9100")
 
 
 def _add_catalog(commands: Commands) -> None:
-    apply = commands.add_parser(
-        "apply", help="make the database say what a catalog file, or another gateway's configuration, says"
+    apply = _command(
+        commands,
+        "apply",
+        "make the database say what a catalog file, or another gateway's configuration, says",
     )
     apply.add_argument(
         "file", metavar="FILE", type=Path, nargs="?", help="a catalog, or the file of another gateway"
@@ -161,13 +177,13 @@ def _add_catalog(commands: Commands) -> None:
         help="in place of a file: an older apipod database, which is only read (postgresql://…, or a SQLite file)",
     )
     _add_env_file(apply)
-    export = commands.add_parser("export", help="print the database as a catalog file")
+    export = _command(commands, "export", "print the database as a catalog file")
     export.add_argument("--secrets", action="store_true", help="with provider keys in plain text")
     export.add_argument(
         "--output", "-o", metavar="FILE", type=Path, help="write it there, readable by you alone"
     )
     _add_env_file(export)
-    check = commands.add_parser("check", help="check settings, catalog, database, and every provider's key")
+    check = _command(commands, "check", "check settings, catalog, database, and every provider's key")
     check.add_argument(
         "--config", metavar="FILE", type=Path, help="catalog file; without it, the database is checked"
     )
@@ -175,9 +191,9 @@ def _add_catalog(commands: Commands) -> None:
 
 
 def _add_keys(commands: Commands) -> None:
-    keys = commands.add_parser("keys", help="make, list, revoke and rotate client keys")
+    keys = _command(commands, "keys", "make, list, revoke and rotate client keys")
     actions = keys.add_subparsers(dest="action", metavar="action", required=True, parser_class=_Parser)
-    create = actions.add_parser("create", help="make a key and show it once")
+    create = _command(actions, "create", "make a key and show it once")
     create.add_argument("name", metavar="NAME", help="what the key is called, as laptop")
     create.add_argument(
         "--user",
@@ -188,11 +204,11 @@ def _add_keys(commands: Commands) -> None:
         "--subscription", "--tier", metavar="NAME", help="of the user that is made (default: elite)"
     )
     create.add_argument("--expires-in", metavar="TIME", help="as 3600 (seconds), 12h, 30d (default: never)")
-    listed = actions.add_parser("list", help="list keys, without their secret part")
+    listed = _command(actions, "list", "list keys, without their secret part")
     listed.add_argument("--user", metavar="USER", help="only those of one user")
-    revoke = actions.add_parser("revoke", help="a key stops working within a second")
+    revoke = _command(actions, "revoke", "a key stops working within a second")
     revoke.add_argument("key", metavar="KEY", help="its id, name or prefix, or the key itself")
-    rotate = actions.add_parser("rotate", help="a new key in place of an old one")
+    rotate = _command(actions, "rotate", "a new key in place of an old one")
     rotate.add_argument("key", metavar="KEY", help="its id, name or prefix, or the key itself")
     for action in (create, listed, revoke, rotate):
         _add_env_file(action)

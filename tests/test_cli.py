@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from apipod_proxy import __version__
-from apipod_proxy.cli import lines_of, main, normal, parser
+from apipod_proxy.cli import MODULES, lines_of, main, normal, parser
 from apipod_proxy.errors import NotFound, StoreError
 from apipod_proxy.mistakes import OperatorMistake
 
@@ -71,6 +71,15 @@ def test_help_teaches_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for example in ("apipod-proxy demo", "apipod-proxy serve --config catalog.yaml", "keys create alice"):
         assert example in text
+
+
+@pytest.mark.parametrize("command", [*MODULES, "keys create", "keys list", "keys revoke", "keys rotate"])
+def test_each_command_says_what_it_does(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    _, says, *_ = capsys.readouterr().out.split("\n\n")
+    assert says.endswith(".")
+    assert says[0].isupper()
 
 
 @pytest.mark.parametrize("argv", [["serve"], ["migrate"], ["export"], ["keys", "list"]])
