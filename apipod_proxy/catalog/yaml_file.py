@@ -22,6 +22,8 @@ Node = None | str | list["Node"] | dict[str, "Node"]
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _PLAIN = (None, "")
 _NO_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*(?::-[^{}\n]*)?)\}")
+_OPEN, _CLOSE = "\ue000", "\ue001"  # of the private use area: they mean nothing to anybody
 _LINE_END = re.compile(r"\r\n|[\r\n]")
 _STRING_TAGS = frozenset({"!", "tag:yaml.org,2002:str"})
 
@@ -58,9 +60,10 @@ class _Frame:
 
 def parse_yaml(text: str) -> Node:
     """The one document in ``text``, None if there is none; raises YamlMistake."""
-    builder = _Builder()
+    shielded = _shield(text)
+    builder = _Builder(shielded is not text)
     try:
-        for event in yaml.parse(text, Loader=LOADER):
+        for event in yaml.parse(shielded, Loader=LOADER):
             builder.take(event)
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
@@ -79,9 +82,17 @@ def _unreadable(text: str, exc: Exception) -> YamlMistake:
     return YamlMistake(lines + 1, f"this is no YAML: the character U+{ord(found[0]):04X} cannot stand in it")
 
 
+def _shield(text: str) -> str:
+    """``text`` with other braces around references: those of YAML would end ``{api_key: ${NAME}}`` in the middle of it."""
+    if "${" not in text or _OPEN in text or _CLOSE in text:
+        return text
+    return _REFERENCE.sub(rf"{_OPEN}\1{_CLOSE}", text)
+
+
 class _Builder:
-    def __init__(self) -> None:
+    def __init__(self, shielded: bool) -> None:
         self.root: Node = None
+        self._shielded = shielded
         self._documents = 0
         self._nodes = 0
         self._frames: list[_Frame] = []
@@ -90,6 +101,8 @@ class _Builder:
     def take(self, event: yaml.Event) -> None:
         line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.ScalarEvent):
+            if self._shielded:
+                event.value = event.value.replace(_OPEN, "${").replace(_CLOSE, "}")
             self._scalar(event, line)
         elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
             self._open(event, line)

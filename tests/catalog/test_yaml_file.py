@@ -30,6 +30,24 @@ def test_json_is_yaml() -> None:
     assert parse_yaml('{"a": [1, {"b": null}], "c": "d"}') == {"a": ["1", {"b": None}], "c": "d"}
 
 
+def test_a_reference_needs_no_quotes_between_braces_and_brackets() -> None:
+    text = """
+a: {name: x, key: ${KEY_A}, n: 1, k: [${B}, ${C:-d e}, $${D}]}
+b: "${E} {f}"  # ${G}
+'${H}': ${I:-}
+c: {${J}: '${K}', l: a${M}b}
+"""
+    assert parse_yaml(text) == {
+        "a": {"name": "x", "key": "${KEY_A}", "n": "1", "k": ["${B}", "${C:-d e}", "$${D}"]},
+        "b": "${E} {f}",
+        "${H}": "${I:-}",
+        "c": {"${J}": "${K}", "l": "a${M}b"},
+    }
+    assert parse_yaml("a: {b: \ue000, c: '${X}'}") == {"a": {"b": "\ue000", "c": "${X}"}}
+    with pytest.raises(YamlMistake, match="line 1"):
+        parse_yaml("a: {b: ${not a name}}")
+
+
 def test_aliases_and_merges_stand_for_what_they_name() -> None:
     tree = parse_yaml("""
 base: &base {rpm: 60, tpm: 5}
