@@ -270,7 +270,7 @@ class _Reader:
         if "api_key" in table:
             table.mistake("api_key", "found beside accounts; allowed: one of both")
         accounts: dict[str, Account] = {}
-        for place, entry in enumerate(table.items("accounts", ACCOUNT)):
+        for place, entry in enumerate(table.items("accounts", ACCOUNT, secret=True)):
             name = entry.label("name", DEFAULT_ACCOUNT if place == 0 else f"{DEFAULT_ACCOUNT}-{place + 1}")
             if name in accounts:
                 entry.mistake("name", f"found {name!r} again; allowed: each name once")
@@ -376,7 +376,7 @@ class _Reader:
             self._target(entry, starred=requested.endswith("*"))
             for entry in table.items("targets", TARGET, "model")
         )
-        if not targets and requested != "*":
+        if requested != "*" and table.raw("targets") in (None, []):
             table.mistake(
                 "targets",
                 "found none; allowed: at least one ('*' alone may have none: every model by its own name)",
@@ -425,7 +425,7 @@ class _Reader:
             expires_at=table.time("expires_at"),
             source=table.choice("source", Source.FILE),
         )
-        for place, entry in enumerate(table.items("keys", KEY, "key")):
+        for place, entry in enumerate(table.items("keys", KEY, "key", secret=True)):
             key = self._key(name, entry, place)
             if key is None:
                 continue

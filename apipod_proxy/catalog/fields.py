@@ -83,8 +83,9 @@ class Table:
         allowed: tuple[str, ...] | None,
         environment: Mapping[str, str],
         mistakes: Mistakes,
+        secret: bool = False,
     ) -> None:
-        """``allowed`` None: the names are free. ``node`` None is an empty table."""
+        """``allowed`` None: the names are free. ``node`` None is an empty table. ``secret``: what stands in its place may be one."""
         self.path = path
         self._environment = environment
         self._mistakes = mistakes
@@ -93,7 +94,8 @@ class Table:
         if isinstance(node, dict):
             self._nodes = node
         elif node is not None:
-            mistakes.found(path, node, "a table" + (f" with {', '.join(allowed)}" if allowed else ""))
+            expected = "a table" + (f" with {', '.join(allowed)}" if allowed else "")
+            mistakes.found(path, node, expected, secret=secret)
         if allowed is not None:
             for name in self._nodes:
                 if name not in allowed:
@@ -126,13 +128,15 @@ class Table:
             if self._is_name(name):
                 yield name, self.table(name, allowed)
 
-    def items(self, name: str, allowed: tuple[str, ...], short: str = "") -> list[Table]:
+    def items(
+        self, name: str, allowed: tuple[str, ...], short: str = "", *, secret: bool = False
+    ) -> list[Table]:
         """A list of tables; where ``short`` is a field, a text in the list stands for a table with that field alone."""
         node = self._nodes.get(name)
         if node is None:
             return []
         if not isinstance(node, list):
-            self._mistakes.found(self.at(name), node, "a list")
+            self._mistakes.found(self.at(name), node, "a list", secret=secret)
             return []
         tables = []
         for place, item in enumerate(node):
@@ -141,7 +145,7 @@ class Table:
             if entry is None:
                 self._mistakes.found(path, entry, f"a table with {', '.join(allowed)}")
             else:
-                tables.append(Table(entry, path, allowed, self._environment, self._mistakes))
+                tables.append(Table(entry, path, allowed, self._environment, self._mistakes, secret))
         return tables
 
     def names(self, name: str, known: tuple[str, ...] | None = None) -> frozenset[str] | None:
@@ -166,8 +170,9 @@ class Table:
 
     def strings(self, name: str) -> dict[str, str]:
         """A table of texts."""
-        table = self.table(name, None)
-        return {key: table.text(key) for key in table}
+        # Headers are such a table, and some of them are secrets.
+        table = Table(self._nodes.get(name), self.at(name), None, self._environment, self._mistakes, True)
+        return {key: table.text(key, secret=True) for key in table}
 
     # Scalars
 

@@ -251,6 +251,10 @@ MISTAKES = [
         "subscriptions.s.routes.x.targets: found none; allowed: at least one ('*' alone may have none: every model by its own name)",
     ),
     (
+        "subscriptions: {s: {routes: {x: {targets: m}}}}",
+        "subscriptions.s.routes.x.targets: found m; allowed: a list",
+    ),
+    (
         "subscriptions: {s: {routes: {a*b: {targets: [m]}}}}",
         'subscriptions.s.routes["a*b"]: a star stands at the end of a requested name, nowhere else',
     ),
@@ -337,6 +341,11 @@ def test_no_mistake_shows_a_secret() -> None:
         'providers: {p: {type: openai, api_key: "sk-s3cret\\n"}}',
         'users: {u: {subscription: s, keys: [{key: "sk-s3cret\\n"}]}}',
         "users: {u: {subscription: s, keys: [{key: {sk-s3cret: 1}}]}}",
+        "users: {u: {subscription: s, keys: sk-s3cret}}",
+        "providers: {p: {type: openai, accounts: sk-s3cret}}",
+        "providers: {p: {type: openai, accounts: [sk-s3cret]}}",
+        "providers: {p: {type: openai, headers: 'x-key: sk-s3cret'}}",
+        'providers: {p: {type: openai, headers: {x-key: "s3cret\\n"}}}',
     ):
         assert "s3cret" not in "".join(lines(text))
     assert "sk-openai" not in repr(read(FULL))
