@@ -63,8 +63,9 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     """Run a command; gives the exit code: 0, 1 for what went wrong, 2 for a wrong command line."""
     arguments = parser().parse_args(normal(list(sys.argv[1:] if argv is None else argv)))
     environ = process_environment() if environ is None else environ
-    module = import_module(f"apipod_proxy.commands.{MODULES[arguments.command]}")
     try:
+        # Half of a start: who interrupts it there, reads no traceback either.
+        module = import_module(f"apipod_proxy.commands.{MODULES[arguments.command]}")
         code: int = module.run(arguments, environ)
     except (OperatorMistake, SettingsError, ProxyError) as error:
         return fail(error)

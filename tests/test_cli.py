@@ -116,6 +116,25 @@ def test_a_reader_that_has_enough_is_no_traceback(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
+INTERRUPTED_IMPORT = """
+import sys
+from apipod_proxy.cli import main
+
+class Hand:
+    def find_spec(self, name, path, target=None):
+        if name == "apipod_proxy.commands.version":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Hand())
+sys.exit(main(["version"], {}))
+"""
+
+
+def test_an_interrupt_while_a_command_is_imported_is_no_traceback() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_the_command_line_imports_no_server() -> None:
     code = "import sys, apipod_proxy.cli; print([m for m in ('aiohttp', 'asyncpg', 'uvloop', 'yaml', 'cryptography') if m in sys.modules])"
     assert (

@@ -16,7 +16,7 @@ from typing import Any
 
 from apipod_proxy.app import Launch, Server
 from apipod_proxy.catalog.model import Snapshot
-from apipod_proxy.cli import FAILED, fail
+from apipod_proxy.cli import FAILED, INTERRUPTED, fail
 from apipod_proxy.commands.common import facts, loaded
 from apipod_proxy.edge.logs import LineWriter, set_up
 from apipod_proxy.edge.loop import raise_descriptor_limit, settle_memory
@@ -192,6 +192,8 @@ def in_child(work: Callable[[], None]) -> int:
         code = 0
     except (OperatorMistake, SettingsError, ProxyError) as error:
         code = fail(error)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except BaseException:
         traceback.print_exc()
     finally:

@@ -128,8 +128,10 @@ class Parent:
         """The life of a worker, in its own process."""
         try:
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            for number in (signal.SIGTERM, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
+            # Ctrl-C reaches every process of a terminal; the parent passes it on as a SIGTERM.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             os.close(self._life_end)
             os.close(self._wake)
             os.close(self._wake_end)

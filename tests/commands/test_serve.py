@@ -36,6 +36,12 @@ def test_work_in_a_child_gives_its_exit_code(capfd: pytest.CaptureFixture[str]) 
     assert in_child(break_down) == 1
     assert "RuntimeError: why" in capfd.readouterr().err
 
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    assert in_child(interrupt) == 130
+    assert capfd.readouterr().err == ""
+
 
 def test_workers_share_their_limits_or_do_not_start(run: Run) -> None:
     ran = run("serve", "--workers", "2")

@@ -121,6 +121,12 @@ def test_a_worker_that_dies_is_started_again(start: Start) -> None:
     assert family.parent.wait(10) == 0
 
 
+def test_the_interrupt_of_a_terminal_is_left_to_the_parent(start: Start) -> None:
+    status = Path(f"/proc/{start().worker(0)}/status").read_text()
+    ignored = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigIgn:"))
+    assert ignored & (1 << (signal.SIGINT - 1))
+
+
 def test_a_worker_that_hangs_is_replaced(start: Start) -> None:
     family = start(hung=0.8)
     family.heard()
