@@ -74,6 +74,13 @@ class Race:
                 return
 
 
+def route_of(ask: Ask) -> str:
+    """The name of the route among those of all subscriptions, each of which may lead another way by the same name."""
+    principal = ask.x.principal
+    assert principal is not None
+    return f"{principal.subscription.name} {ask.way.plan.route}"
+
+
 async def hedged(
     gateway: Gateway, ask: Ask, first: Candidate, lease: Lease, rest: Iterable[Candidate]
 ) -> Ended:
@@ -81,7 +88,7 @@ async def hedged(
 
     Raises what an attempt raises that is no failure of a provider. No task is left behind, also when the client leaves.
     """
-    route, hedges = ask.way.plan.route, gateway.hedges
+    route, hedges = route_of(ask), gateway.hedges
     race = Race(gateway, ask)
     delay = hedges.delay(route)
     if delay is None:
@@ -106,7 +113,7 @@ async def _run(
         waiting: list[asyncio.Future[Any]] = [*running, race.decided]
         await asyncio.wait(waiting, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
         late = race.winner is None and not any(task.done() for task in running)
-        if late and gateway.hedges.allowed(ask.way.plan.route):
+        if late and gateway.hedges.allowed(route_of(ask)):
             second = await _next_with_room(gateway, ask, race, rest)
             if second is not None:
                 running[gateway.loop.create_task(gateway.attempt(ask, *second, race))] = second[0]

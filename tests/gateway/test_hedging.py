@@ -42,9 +42,9 @@ def hedging(first: ScriptedServer, second: ScriptedServer) -> Body:
 async def known(rig: Rig, seconds: float = 0.05) -> None:
     """A route of which enough is known: its requests have their content after ``seconds``, and it has earned a few hedges."""
     for _ in range(2 * ENOUGH):
-        rig.server.gateway.hedges.observe("x", seconds)
+        rig.server.gateway.hedges.observe("s x", seconds)
     for _ in range(5 * round(1 / MOST_EXTRA)):
-        rig.server.gateway.hedges.delay("x")
+        rig.server.gateway.hedges.delay("s x")
 
 
 LATE: dict[bool, Script] = {
@@ -186,12 +186,12 @@ async def test_extra_requests_stay_within_their_share(serve: Serve, upstream: Up
     other = await upstream([Do.REQUEST, 0.6, *answers()[1:]])
     rig = await serve(hedging(slow, other))
     for _ in range(ENOUGH):
-        rig.server.gateway.hedges.observe("x", 0.01)
+        rig.server.gateway.hedges.observe("s x", 0.01)
     asked = 0
     for _ in range(3):
         # What is known of the route would be outdated by its slowness otherwise.
         for _ in range(200):
-            rig.server.gateway.hedges.observe("x", 0.01)
+            rig.server.gateway.hedges.observe("s x", 0.01)
         await asyncio.gather(*(rig.ask(chat()) for _ in range(30)))
         asked += 30
     extra = other.received.count(b"POST ")
@@ -222,7 +222,7 @@ async def test_a_route_learns_when_it_is_late(serve: Serve, upstream: Upstreams)
     rig = await serve(hedging(await upstream(GOOD[True]), await upstream(GOOD[True])))
     for _ in range(ENOUGH):
         await rig.ask(chat(True))
-    delay = rig.server.gateway.hedges.delay("x")
+    delay = rig.server.gateway.hedges.delay("s x")
     assert delay is not None
     assert delay < 1
 
@@ -246,3 +246,17 @@ async def test_an_answer_counts_before_a_rejection_of_the_same_moment(
         await asyncio.wait(running)
         ended = await _outcome(gateway, Race(gateway, ask), running, first)
         assert (ended.failed, ended.candidate) == (None, first)
+
+
+async def test_a_route_of_the_same_name_in_another_subscription_has_its_own_times(
+    serve: Serve, upstream: Upstreams
+) -> None:
+    slow, fast = await upstream(LATE[False]), await upstream(GOOD[False])
+    config = hedging(slow, fast)
+    config["subscriptions"]["t"] = config["subscriptions"]["s"]
+    config["users"]["u"]["subscription"] = "t"
+    rig = await serve(config)
+    await known(rig)
+    answer, _ = await rig.ask(chat())
+    # Nothing is known of this one, so nobody else is asked.
+    assert (answer.headers["x-apipod-model"], answer.headers["x-apipod-attempts"]) == ("m0", "1")
