@@ -32,7 +32,7 @@ from apipod_proxy.catalog.model import (
     key_prefix,
     no_limits,
 )
-from apipod_proxy.catalog.references import Unset, sole_name
+from apipod_proxy.catalog.references import Unset, has_reference, sole_name
 from apipod_proxy.catalog.texts import fits_a_header, is_one_line
 from apipod_proxy.catalog.vault import MARK, NotOurs, Vault
 from apipod_proxy.catalog.yaml_file import YamlMistake, parse_yaml
@@ -213,6 +213,9 @@ class _Reader:
 
     def _base_url(self, table: Table) -> str:
         url = table.text("base_url").rstrip("/")
+        raw = table.raw("base_url")
+        # What a reference stands for may be a key that was meant for another field.
+        shown = str(raw) if isinstance(raw, str) and has_reference(raw) else url
         if url:
             try:
                 parts = urlsplit(url)
@@ -228,18 +231,18 @@ class _Reader:
             if good and is_trap(parts.hostname or ""):
                 table.mistake(
                     "base_url",
-                    f"found {url!r}, where no provider is but the machine's own metadata; allowed: another host",
+                    f"found {shown!r}, where no provider is but the machine's own metadata; allowed: another host",
                 )
             elif not good or " " in url:
-                table.mistake("base_url", f"found {url!r}; allowed: http(s)://host[:port][/path]")
+                table.mistake("base_url", f"found {shown!r}; allowed: http(s)://host[:port][/path]")
             elif not url.isascii():
                 table.mistake(
-                    "base_url", f"found {url!r}; allowed: ASCII (a host as xn--…, a path percent-encoded)"
+                    "base_url", f"found {shown!r}; allowed: ASCII (a host as xn--…, a path percent-encoded)"
                 )
             elif parts.username or parts.password:
                 table.mistake("base_url", "found a URL with a user or password; allowed: the key as api_key")
             elif (endpoint := _ENDPOINT.search(url)) is not None:
-                table.mistake("base_url", f"found {url!r}; allowed: what stands before {endpoint[0]}")
+                table.mistake("base_url", f"found {shown!r}; allowed: what stands before {endpoint[0]}")
         return url
 
     def _options(self, table: Table, base_url: str) -> dict[str, str]:

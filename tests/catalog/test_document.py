@@ -158,6 +158,10 @@ MISTAKES = [
         "providers.p.base_url: found 'http://h:x'; allowed: http(s)://host[:port][/path]",
     ),
     (
+        "providers: {p: {type: openai, base_url: ${OPENAI_API_KEY}}}",
+        "providers.p.base_url: found '${OPENAI_API_KEY}'; allowed: http(s)://host[:port][/path]",
+    ),
+    (
         "providers: {p: {type: openai, base_url: 'http://u:s3cret@h'}}",
         "providers.p.base_url: found a URL with a user or password; allowed: the key as api_key",
     ),
