@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from apipod_proxy.dialect import media_types
+from apipod_proxy.dialect import lenient, media_types
 from apipod_proxy.dialect.fields import Object, a_list, a_text, an_object, opt_object, opt_text, required
 from apipod_proxy.dialect.openai_chat.names import NAME
-from apipod_proxy.dialect.vocabulary import Json, Media, Opaque, Part, Refusal, Text, Thinking
+from apipod_proxy.dialect.vocabulary import (
+    Json,
+    Media,
+    Opaque,
+    Part,
+    Refusal,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+)
 from apipod_proxy.errors import BadRequest
 
 AUDIO_TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav"}
@@ -152,6 +162,38 @@ def _thinking(part: Object, path: str) -> Part:
     return Thinking("".join(opt_text(item, "text", at) or "" for item in texts))
 
 
+def _call(part: Object, path: str) -> Part:
+    """A call as a part of content, as Cursor sends it; so the next two."""
+    given = part.get("input")
+    return ToolCall(
+        a_text(required(part.get("id"), f"{path}.id"), f"{path}.id"),
+        a_text(required(part.get("name"), f"{path}.name"), f"{path}.name"),
+        lenient.dumps({} if given is None else an_object(given, f"{path}.input")).decode(),
+        cache=_cache(part, path),
+    )
+
+
+def _result(part: Object, path: str) -> Part:
+    at = f"{path}.tool_use_id"
+    return ToolResult(
+        a_text(required(part.get("tool_use_id"), at), at),
+        read_content(part.get("content"), f"{path}.content"),
+        is_error=part.get("is_error") is True,
+        cache=_cache(part, path),
+    )
+
+
+def _sourced(part: Object, path: str) -> Part:
+    at = f"{path}.source"
+    source = an_object(required(part.get("source"), at), at)
+    media = Media("image", opt_text(source, "media_type", at), cache=_cache(part, path))
+    if source.get("type") == "url":
+        media.url = a_text(required(source.get("url"), f"{at}.url"), f"{at}.url")
+    else:
+        media.data = a_text(required(source.get("data"), f"{at}.data"), f"{at}.data")
+    return media
+
+
 _READERS: dict[str, Callable[[Object, str], Part]] = {
     "text": _text,
     "input_text": _text,
@@ -164,6 +206,9 @@ _READERS: dict[str, Callable[[Object, str], Part]] = {
     "input_audio": _audio,
     "file": _file,
     "thinking": _thinking,
+    "tool_use": _call,
+    "tool_result": _result,
+    "image": _sourced,
 }
 
 

@@ -94,7 +94,10 @@ class MessagesReader:
         role = a_text(required(source.get("role"), f"{path}.role"), f"{path}.role")
         if len(source) == 2 and "content" in source and role in _READ:
             self._results = None
-            self.messages.append(Message(Role(role), read_content(source["content"], f"{path}.content")))
+            parts = read_content(source["content"], f"{path}.content")
+            if role == "user" and len(parts) > 1:
+                parts.sort(key=_is_no_result)
+            self.messages.append(Message(Role(role), parts))
             return
         if role in ("tool", "function"):
             self._result(source, role, path)
@@ -104,6 +107,8 @@ class MessagesReader:
             raise BadRequest(f"Expected one of {', '.join(ROLES)}, got {role!r}", f"{path}.role")
         parts = read_content(source.get("content"), f"{path}.content")
         _mark_last(parts, opt_object(source, "cache_control", path))
+        if role == "user":
+            parts.sort(key=_is_no_result)
         message = Message(Role(role), parts, opt_text(source, "name", path))
         if role == "assistant":
             self._assistant(message, source, index, path)
@@ -155,6 +160,11 @@ class MessagesReader:
             self._results = Message(Role.USER, [])
             self.messages.append(self._results)
         self._results.parts.append(result)
+
+
+def _is_no_result(part: Part) -> bool:
+    """Results come first, also where they stand among the parts of a user's message."""
+    return not isinstance(part, ToolResult)
 
 
 def _mark_last(parts: list[Part], mark: Json) -> None:

@@ -162,6 +162,9 @@ def _tools(source: Object) -> list[Tool]:
         if kind not in ("function", "custom"):
             tools.append(Tool(kind, hosted=Opaque(NAME, tool, path)))
             continue
+        if "name" in tool and kind not in tool:
+            tools.append(_flat(tool, kind, path))
+            continue
         at = f"{path}.{kind}"
         inner = an_object(required(tool.get(kind), at), at)
         tools.append(_custom(inner, at) if kind == "custom" else _function(inner, at))
@@ -180,6 +183,16 @@ def _tools(source: Object) -> list[Tool]:
         tools.append(_function(an_object(item, path), path))
         tools[-1].extra = Opaque(NAME, {"functions": True})
     return tools
+
+
+def _flat(tool: Object, kind: str, path: str) -> Tool:
+    """A tool that is its own definition: Cursor sends such, and with them ``input_schema``, calls and results as parts of content."""
+    if kind == "custom" and "input_schema" not in tool:
+        return _custom(tool, path)
+    read = _function(tool, path)
+    read.parameters = read.parameters or opt_object(tool, "input_schema", path)
+    read.cache = opt_object(tool, "cache_control", path)
+    return read
 
 
 def _function(inner: Object, path: str) -> Tool:
@@ -214,6 +227,8 @@ def _choice(source: Object) -> ToolChoice | None:
             raise BadRequest(f"Expected 'auto', 'none', 'required' or an object, got {value!r}", path)
         return ToolChoice(mode, parallel=parallel)
     choice = an_object(value, path)
+    if choice.get("type") in ("auto", "none", "required", "any"):
+        return ToolChoice("required" if choice["type"] == "any" else choice["type"], parallel=parallel)
     if choice.get("type") == "allowed_tools":
         at = f"{path}.allowed_tools"
         allowed = an_object(required(choice.get("allowed_tools"), at), at)

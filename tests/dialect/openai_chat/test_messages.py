@@ -330,3 +330,34 @@ def test_what_is_said_of_a_file_stands_before_it() -> None:
 
 def test_citations_of_another_dialect_are_named() -> None:
     assert encode(assistant(Text("a", citations=[Opaque("anthropic", {})])))[1] == ("citations",)
+
+
+def test_calls_and_results_within_content_are_read() -> None:
+    source = {"type": "base64", "media_type": "image/png", "data": "QQ=="}
+    result = {
+        "type": "tool_result",
+        "tool_use_id": "t1",
+        "content": [{"type": "image", "source": source}],
+        "is_error": True,
+    }
+    linked = {"type": "image", "source": {"type": "url", "url": "https://a.org/a.png"}}
+    messages = decode(
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "text", "text": "a"},
+                {"type": "tool_use", "id": "t1", "name": "f", "input": {"a": 1}},
+                {"type": "tool_use", "id": "t2", "name": "f"},
+            ],
+        },
+        {"role": "user", "content": [{"type": "text", "text": "b"}, linked, result]},
+        {"role": "user", "name": "bob", "content": [{"type": "text", "text": "c"}, result]},
+    )
+    read = ToolResult("t1", [Media("image", "image/png", data="QQ==")], is_error=True)
+    assert messages == [
+        Message(Role.ASSISTANT, [Text("a"), ToolCall("t1", "f", '{"a":1}'), ToolCall("t2", "f", "{}")]),
+        Message(Role.USER, [read, Text("b"), Media("image", url="https://a.org/a.png")]),
+        Message(Role.USER, [read, Text("c")], "bob"),
+    ]
+    calls = encode(messages[:1])[0][0]["tool_calls"]
+    assert [call["function"]["arguments"] for call in calls] == ['{"a":1}', "{}"]

@@ -331,3 +331,37 @@ def test_a_model_that_thinks_only_without_tools_gets_its_tools(model: str, effor
     assert encode(foreign(reasoning=Reasoning(True, "high")), Aim(model))[0]["reasoning_effort"] == "high"
     kept, _ = encode(decode(tools=[FUNCTION], reasoning_effort="high"), Aim(model))
     assert kept["reasoning_effort"] == "high"
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
+
+
+@pytest.mark.parametrize(
+    ("tool", "read"),
+    [
+        ({"name": "f", "description": "d", "input_schema": SCHEMA}, Tool("f", "d", SCHEMA)),
+        ({"type": "custom", "name": "f", "input_schema": SCHEMA}, Tool("f", None, SCHEMA)),
+        (
+            {"type": "function", "name": "f", "parameters": SCHEMA, "strict": True},
+            Tool("f", None, SCHEMA, strict=True),
+        ),
+        (
+            {"type": "custom", "name": "f", "format": {"type": "text"}},
+            Tool("f", custom=True, format={"type": "text"}),
+        ),
+    ],
+)
+def test_tools_that_are_their_own_definition_are_read(tool: dict[str, Any], read: Tool) -> None:
+    assert decode(tools=[tool]).tools == [read]
+
+
+@pytest.mark.parametrize(
+    ("choice", "read"),
+    [
+        ({"type": "auto"}, ToolChoice("auto")),
+        ({"type": "any"}, ToolChoice("required")),
+        ({"type": "tool", "name": "f"}, ToolChoice("tool", ["f"])),
+    ],
+)
+def test_choices_that_come_with_such_tools_are_read(choice: dict[str, Any], read: ToolChoice) -> None:
+    assert decode(tools=[{"name": "f", "input_schema": SCHEMA}], tool_choice=choice).tool_choice == read
