@@ -78,6 +78,10 @@ async def no_websockets(request: web.Request) -> web.StreamResponse:
     raise MethodNotAllowed(request.method, ("POST",))
 
 
+async def no_such_verb(request: web.Request) -> web.StreamResponse:
+    raise NotFound(request.path)
+
+
 def add_routes(
     app: web.Application, hot: Hot, get: Mapping[str, Handler], post: Mapping[str, Handler] | None = None
 ) -> None:
@@ -103,3 +107,6 @@ def add_routes(
         app.router.add_get(path, handler)
     for path, handler in (post or {}).items():
         app.router.add_post(path, handler, expect_handler=keep_expecting)
+    for prefix in GEMINI_PREFIXES:
+        # After all verbs that there are: what reads like the page of a model takes no POST, but this is no such page.
+        app.router.add_post(f"{prefix}{{model:.+}}:{{verb}}", no_such_verb, expect_handler=keep_expecting)

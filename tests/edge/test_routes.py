@@ -9,6 +9,7 @@ from apipod_proxy.edge.incoming import Request
 from apipod_proxy.edge.middleware import BOOKED
 from apipod_proxy.edge.routes import Hot, add_routes, model_in
 from apipod_proxy.edge.server import Handler
+from apipod_proxy.errors import NotFound
 from tests.edge.conftest import Serve
 
 
@@ -69,6 +70,28 @@ async def test_paths_of_gemini_hold_the_model_and_the_verb(serve: Serve, path: s
 
 def test_the_model_in_a_path_is_unescaped() -> None:
     assert model_in("/v1/models/a%20b/c") == "a b/c"
+
+
+async def test_a_verb_that_there_is_not_is_no_wrong_method(aiohttp_client: AiohttpClient) -> None:
+    raised: list[Exception] = []
+
+    @web.middleware
+    async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except NotFound as error:
+            raised.append(error)
+            return web.Response(status=error.status)
+
+    app = web.Application(middlewares=[around])
+    counted = "/v1beta/models/{model:.+}:tell"
+    add_routes(app, HOT, {"/v1beta/models/{id:.+}": ping}, {counted: ping})
+    client = await aiohttp_client(app)
+    for verb, status in (("predict", 404), ("a:predict", 404), ("tell", 200)):
+        assert (await client.post(f"/v1beta/models/m:{verb}")).status == status
+    assert len(raised) == 2
+    assert (await client.get("/v1beta/models/m:free")).status == 200
+    assert (await client.post("/v1beta/models/m")).status == 405
 
 
 async def test_the_router_knows_hot_paths_too(aiohttp_client: AiohttpClient) -> None:
