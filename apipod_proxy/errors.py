@@ -434,6 +434,8 @@ class UpstreamStatus(UpstreamError):
         self.param = param
         self.retry_after_seconds = retry_after
         self.retry_after = None if retry_after is None else max(0, -int(-retry_after // 1))
+        self.should_retry: bool | None = None
+        """What the provider says of asking again, where it says anything."""
         self.retryable = not final
         self.status = upstream_status if final else 502
 

@@ -102,6 +102,7 @@ _SECRETS = re.compile(
     r"|(?<=[Bb]earer )[^\s\"',]{8,}"
     r"|\b(?=[A-Za-z0-9]*[0-9])(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{40,}\b"
 )
+ADVICE = {"true": True, "false": False}
 _MODERATED = re.compile(r"content violates usage guidelines", re.IGNORECASE)
 _WHOSE = re.compile(r" Team: [^,]*, API key ID: [^,]*,")
 """Whose account refused it, in such a message: not the client's to know."""
@@ -136,7 +137,8 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
     about_model = said.code == "model_not_found" or (status == 404 and bool(_NO_MODEL.search(text)))
     elsewhere = about_model or said.code in OF_ANOTHER_ACCOUNT
     final = status in (400, 404, 413, 422) and not elsewhere and kind not in (Kind.QUOTA, Kind.AUTHENTICATION)
-    if headers.get("x-should-retry", "").lower() == "true":
+    advice = ADVICE.get(headers.get("x-should-retry", "").lower())
+    if advice:
         final = False
     error = UpstreamStatus(
         status,
@@ -147,6 +149,7 @@ def decode_error(status: int, headers: Mapping[str, str], body: bytes) -> Upstre
         retry_after=wait_of(headers, said),
         final=final,
     )
+    error.should_retry = advice
     if elsewhere or status == 429:
         # Another candidate may do better; where there is none, this says more than a bad gateway.
         error.status = status

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 from aiohttp import web
 
-from apipod_proxy.errors import MethodNotAllowed, ProxyError
+from apipod_proxy.errors import MethodNotAllowed, ProxyError, UpstreamStatus
 
 OPENAI = "openai_chat"
 ANTHROPIC = "anthropic"
@@ -67,10 +68,22 @@ def error_headers(error: ProxyError, dialect: str, request_id: str) -> dict[str,
         headers["request-id"] = request_id
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
+    if isinstance(error, UpstreamStatus) and error.status == error.upstream_status:
+        headers |= _retry_advice(error)
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = ", ".join(error.allowed)
     if error.closes:
         headers["connection"] = "close"
+    return headers
+
+
+def _retry_advice(error: UpstreamStatus) -> dict[str, str]:
+    """What the official SDKs read before the status: whether the provider wants to be asked again, and when to the millisecond."""
+    headers = {}
+    if error.should_retry is not None:
+        headers["x-should-retry"] = "true" if error.should_retry else "false"
+    if error.retry_after_seconds:
+        headers["retry-after-ms"] = str(math.ceil(error.retry_after_seconds * 1000))
     return headers
 
 

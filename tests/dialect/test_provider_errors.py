@@ -111,7 +111,11 @@ def test_only_what_rejects_the_request_itself_is_final(status: int, body: Any, f
 
 
 def test_a_provider_may_ask_for_a_repeat() -> None:
-    assert decode_error(400, {"x-should-retry": "true"}, b"{}").retryable
+    asked = decode_error(400, {"x-should-retry": "true"}, b"{}")
+    assert asked.retryable
+    assert asked.should_retry is True
+    assert decode_error(429, {"x-should-retry": "False"}, b"{}").should_retry is False
+    assert decode_error(429, {"x-should-retry": "perhaps"}, b"{}").should_retry is None
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,14 @@ from apipod_proxy.edge.render import (
     error_headers,
     status_of,
 )
-from apipod_proxy.errors import LimitExceeded, MethodNotAllowed, NoCandidate, NotFound, Unauthenticated
+from apipod_proxy.errors import (
+    LimitExceeded,
+    MethodNotAllowed,
+    NoCandidate,
+    NotFound,
+    Unauthenticated,
+    UpstreamStatus,
+)
 from tests.edge.conftest import ENCODERS
 
 GOOGLE = {"x-goog-api-key": "k"}
@@ -62,6 +69,22 @@ def test_headers_say_when_to_come_back_what_is_allowed_and_which_request_it_was(
     assert error_headers(NotFound("/"), ANTHROPIC, "req_1")["request-id"] == "req_1"
     assert error_headers(MethodNotAllowed("GET", ("POST", "PUT")), OPENAI, "r")["allow"] == "POST, PUT"
     assert error_headers(Unauthenticated("missing"), OPENAI, "r")["connection"] == "close"
+
+
+def test_what_a_provider_says_of_asking_again_is_passed_on_with_its_status() -> None:
+    error = UpstreamStatus(429, "slow down", retry_after=0.25)
+    error.status, error.should_retry = 429, False
+    headers = error_headers(error, OPENAI, "r")
+    assert (headers["retry-after"], headers["retry-after-ms"], headers["x-should-retry"]) == (
+        "1",
+        "250",
+        "false",
+    )
+    error.status = 502
+    headers = error_headers(error, OPENAI, "r")
+    assert "x-should-retry" not in headers
+    assert "retry-after-ms" not in headers
+    assert "x-should-retry" not in error_headers(UpstreamStatus(400, "no", final=True), OPENAI, "r")
 
 
 def test_a_dialect_without_an_encoder_is_answered_as_openai() -> None:
