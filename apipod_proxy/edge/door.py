@@ -17,6 +17,7 @@ from apipod_proxy.edge.answer import Answer
 from apipod_proxy.edge.goodbye import Goodbye
 from apipod_proxy.edge.head import LENGTH_DIGITS, Head, read_head
 from apipod_proxy.edge.incoming import Incoming, Request
+from apipod_proxy.edge.turns import Turns
 
 log = logging.getLogger("apipod_proxy.edge")
 
@@ -35,6 +36,8 @@ class House(Protocol):
     def longest_body(self) -> int: ...
     @property
     def burst(self) -> Burst: ...
+    @property
+    def turns(self) -> Turns: ...
     def handler(self, path: str) -> HotHandle | None:
         """Who answers a POST to ``path``, None where it is none of the hot ones."""
         ...
@@ -192,8 +195,17 @@ class Door(asyncio.Protocol):
         house.engaged(self)
         house.burst.crowd += 1
         self._request = request
-        assert self._handler is not None
-        self._task = self._loop.create_task(self._serve(self._handler, request))
+        house.turns.enter(self)
+
+    def start(self) -> None:
+        """Have the request served that has begun."""
+        request, handler = self._request, self._handler
+        if request is None or handler is None or self._task is not None:
+            return
+        self._task = self._loop.create_task(self._serve(handler, request))
+        if self.transport is None:
+            # The client left while it waited for its turn; the first step sees to it that this is written down.
+            self._loop.call_soon(self._task.cancel)
 
     def _more(self, data: bytes) -> None:
         """The rest of a body, or what a client sends before it has its answer."""
@@ -262,6 +274,9 @@ class Door(asyncio.Protocol):
 
     async def shut(self, seconds: float) -> None:
         """End what is left: the request under way is cancelled and has ``seconds`` to be booked."""
+        if self._request is not None and self._task is None:
+            self.start()
+            await asyncio.sleep(0)
         task = self._task
         if task is not None:
             task.cancel()

@@ -22,6 +22,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from apipod_proxy.burst import Burst
 from apipod_proxy.edge.door import Door, HotHandle
 from apipod_proxy.edge.goodbye import Goodbye
+from apipod_proxy.edge.turns import Turns
 from apipod_proxy.errors import BadRequest, HeadersTooLarge, InternalError, ProxyError, RequestTimeout
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -204,6 +205,7 @@ class Front(web.Server):
         self.idle: dict[Door, float] = {}
         """Doors between two requests, and when they are closed."""
         self.burst = burst or Burst(self._loop)
+        self.turns = Turns(self._loop)
         self.closing = False
         self._make_request_of = make_request
         self._sweeper: asyncio.TimerHandle | None = None

@@ -153,6 +153,50 @@ async def test_a_client_that_leaves_cancels_its_request(serve: Serve) -> None:
     assert served.front.busy == 0
 
 
+def busy_with_others(served: Served) -> None:
+    """So many are before whoever comes now that it waits for a few hundred turns."""
+
+    class Other:
+        def start(self) -> None: ...
+
+    for _ in range(20_000):
+        served.front.turns.enter(Other())
+
+
+@pytest.mark.parametrize("leaves", ["the client", "the server"])
+async def test_a_request_that_has_not_had_its_turn_is_begun_before_it_is_cancelled(
+    serve: Serve, leaves: str
+) -> None:
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: Request) -> Answer:
+        begun.set()
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+        return Answer(request, b"")
+
+    served = await serve(hot={"/slow": slow})
+    _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    await asyncio.sleep(0.02)
+    busy_with_others(served)
+    writer.write(post(path=b"/slow"))
+    async with asyncio.timeout(2):
+        while not served.front.busy:
+            await asyncio.sleep(0)
+    assert not begun.is_set()
+    if leaves == "the client":
+        writer.close()
+    else:
+        await served.front.shutdown(0.5)
+    await asyncio.wait_for(cancelled.wait(), 2)
+    assert begun.is_set()
+    await settled(served)
+    writer.close()
+
+
 async def test_what_is_sent_ahead_waits_for_its_turn(serve: Serve) -> None:
     go = asyncio.Event()
     seen: list[bytes] = []
