@@ -39,6 +39,9 @@ from apipod_proxy.errors import Kind
 
 Object = dict[str, Json]
 
+_PIECE = b'data: {"candidates":[{"content":{"parts":[{"text":'
+_THOUGHT = b',"thought":true'
+
 
 class _Choice:
     """One candidate while it is written."""
@@ -81,8 +84,20 @@ class Encoder:
         self._usage = Usage()
         self._fresh_usage = False
         self._choices: dict[int, _Choice] = {}
+        self._tails: dict[int, bytes] = {}
+        """What stands behind the part of a chunk that is one piece of text, by choice. Writing such chunks around their text takes a fourth of
+        the time of writing them out.
+        """
 
     def send(self, event: Event) -> bytes:
+        if isinstance(event, TextDelta):
+            written = b"" if event.signature else self._piece(event, b"")
+        elif isinstance(event, ThinkingDelta):
+            written = self._piece(event, _THOUGHT)
+        else:
+            written = b""
+        if written:
+            return written
         if isinstance(event, End):
             return self._frame(self._closing())
         if isinstance(event, Failure):
@@ -101,6 +116,23 @@ class Encoder:
                 for part in parts:
                     _join(state, part, getattr(event, "block", -1))
         return lenient.dumps(self._closing())
+
+    def _piece(self, event: TextDelta | ThinkingDelta, mark: bytes) -> bytes:
+        """The chunk of a plain piece of text; nothing where there is more to say."""
+        state = self._choices.get(event.choice)
+        if not event.text or state is None or state.calls or self._fresh_usage:
+            return b""
+        if not mark:
+            state.text.append(event.text)
+        tail = self._tails.get(event.choice)
+        if tail is None:
+            tail = self._tails[event.choice] = self._make_tail(event.choice)
+        return b"%b%b%b%b" % (_PIECE, lenient.dumps(event.text), mark, tail)
+
+    def _make_tail(self, choice: int) -> bytes:
+        """Of a chunk without usage."""
+        rest = lenient.dumps(self._headed({}))
+        return b'}],"role":"model"},"index":%d}],%b\r\n\r\n' % (choice, rest[1:])
 
     def _frame(self, value: Object) -> bytes:
         return b"data: " + lenient.dumps(value) + b"\r\n\r\n"
@@ -146,6 +178,7 @@ class Encoder:
             self._id = event.id or self._id
             if event.extra and event.extra.dialect == NAME:
                 self._top = event.extra.payload
+            self._tails.clear()
             if event.usage:
                 self._usage = self._usage.merged(event.usage)
                 self._fresh_usage = True

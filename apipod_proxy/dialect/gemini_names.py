@@ -148,7 +148,10 @@ def camel(key: str) -> str:
 
 def camel_keys(value: dict[str, Json], path: str) -> dict[str, Json]:
     """The object with its own keys in camelCase; a field given in both spellings is a BadRequest."""
-    if not any("_" in key for key in value):
+    for key in value:
+        if "_" in key:
+            break
+    else:
         return value
     out: dict[str, Json] = {}
     for key, item in value.items():

@@ -96,6 +96,10 @@ class ContentsReader:
         parts: list[Part] = []
         for number, item in enumerate(a_list(raw, f"{path}.parts")):
             part = {"text": item} if isinstance(item, str) else item
+            # Nearly every part is plain text.
+            if type(part) is dict and len(part) == 1 and type(text := part.get("text")) is str and text:
+                parts.append(Text(text))
+                continue
             self._part(part, parts, f"{index}_{number}", f"{path}.parts[{number}]")
         if role is Role.USER:
             parts.sort(key=lambda part: not isinstance(part, ToolResult))

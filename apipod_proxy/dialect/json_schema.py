@@ -20,6 +20,7 @@ MAX_DEPTH = 64
 """Deeper levels are given as text: the API takes no deeper nesting either."""
 
 TYPES = ("string", "number", "integer", "boolean", "array", "object", "null")
+_SCALARS = frozenset(("string", "number", "integer", "boolean"))
 FORMATS = {
     "STRING": frozenset({"date-time", "enum"}),
     "NUMBER": frozenset({"float", "double"}),
@@ -102,6 +103,8 @@ class _Rewriter:
         schema = sane(schema)
         if self.depth >= MAX_DEPTH:
             return {"type": "OBJECT", "description": "Nested deeper than can be described."}
+        if len(schema) == 2 and (leaf := _leaf(schema)) is not None:
+            return leaf
         self.depth += 1
         try:
             if "$ref" in schema or "$dynamicRef" in schema:
@@ -239,6 +242,14 @@ class _Rewriter:
         _FILL.get(kinds[0], _fill_scalar)(self, schema, node, notes)
         notes += _notes_of(self, schema, node["type"])
         return {**node, **described(schema, notes)}
+
+
+def _leaf(schema: Node) -> Node | None:
+    """A scalar of which nothing but a description is said, as most members of tools are."""
+    kind, about = schema.get("type"), schema.get("description")
+    if isinstance(kind, str) and kind in _SCALARS and isinstance(about, str) and (about := about.strip()):
+        return {"type": kind.upper(), "description": about}
+    return None
 
 
 def _any_value(notes: list[str], schema: Node | None = None) -> Node:

@@ -238,11 +238,17 @@ def flat_name(namespace: str | None, name: str) -> str:
     return name if not namespace or namespace == name else f"{namespace}__{name}"
 
 
+_TEXTS = ("input_text", "output_text", "text", "summary_text")
+
+
 def read_content(value: Json, path: str) -> Part:
     """One part of a message's content or of a tool's output."""
     part = an_object(value, path)
+    # Nearly every part is plain text; paths of its fields are only put together where they are needed.
+    if len(part) == 2 and part.get("type") in _TEXTS and type(text := part.get("text")) is str:
+        return Text(text)
     kind = a_text(required(part.get("type"), f"{path}.type"), f"{path}.type")
-    if kind in ("input_text", "output_text", "text", "summary_text"):
+    if kind in _TEXTS:
         text = Text(a_text(required(part.get("text"), f"{path}.text"), f"{path}.text"))
         notes = a_list(part.get("annotations") or [], f"{path}.annotations")
         text.citations = [Opaque(NAME, note, "annotations") for note in notes]

@@ -51,16 +51,14 @@ class FrameReader:
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that ``data`` completes."""
-        if (
-            self._clean
-            and data[:6] == b"data: "
-            and data.find(b"\n") == len(data) - 2
-            and data[-1:] == b"\n"
-            and data.find(b"\r") < 0
-            and len(data) <= self._limit
-        ):
-            # One event of one line, as nearly every read of a stream is.
-            return [tuple.__new__(Frame, ("", data[6:-2]))]
+        if self._clean and data[:6] == b"data: " and (size := len(data)) <= self._limit:
+            # One event of one line, as nearly every read of a stream is. Gemini ends its lines with two bytes.
+            end = data.find(b"\r")
+            if end < 0:
+                if data.find(b"\n") == size - 2 and data[-1:] == b"\n":
+                    return [tuple.__new__(Frame, ("", data[6:-2]))]
+            elif end == size - 4 and data[-4:] == b"\r\n\r\n" and data.find(b"\n") == size - 3:
+                return [tuple.__new__(Frame, ("", data[6:-4]))]
         if not self._begun and data:
             data = self._begin(data)
         if b"\r" in data or self._after_cr:

@@ -26,6 +26,8 @@ def count(source: Json, *names: str) -> int | None:
     if isinstance(source, dict):
         for name in names:
             value = source.get(name)
+            if type(value) is int and 0 <= value < _MOST:
+                return value
             if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _MOST:
                 return int(value)
     return None
@@ -214,15 +216,33 @@ def to_messages(usage: Usage) -> dict[str, Json]:
     }
 
 
+_GEMINI_NAMES = (
+    "promptTokenCount",
+    "toolUsePromptTokenCount",
+    "cachedContentTokenCount",
+    "candidatesTokenCount",
+    "thoughtsTokenCount",
+    "totalTokenCount",
+)
+_SNAKE_NAMES = (
+    "prompt_token_count",
+    "tool_use_prompt_token_count",
+    "cached_content_token_count",
+    "candidates_token_count",
+    "thoughts_token_count",
+    "total_token_count",
+)
+
+
 def from_gemini(wire: Json) -> Usage:
     """``usageMetadata``: prompts of tools are counted apart, and so are thoughts."""
-    prompt = count(wire, "promptTokenCount", "prompt_token_count")
-    tools = count(wire, "toolUsePromptTokenCount", "tool_use_prompt_token_count")
-    read = count(wire, "cachedContentTokenCount", "cached_content_token_count")
+    if not isinstance(wire, dict):
+        return Usage(extra=Opaque(GEMINI, wire, "usageMetadata"))
+    names = _GEMINI_NAMES if wire.keys().isdisjoint(_SNAKE_NAMES) else _SNAKE_NAMES
+    prompt, tools, read, output, reasoning, total = [
+        None if wire.get(name) is None else count(wire, name) for name in names
+    ]
     whole = None if prompt is None and tools is None else (prompt or 0) + (tools or 0)
-    output = count(wire, "candidatesTokenCount", "candidates_token_count")
-    reasoning = count(wire, "thoughtsTokenCount", "thoughts_token_count")
-    total = count(wire, "totalTokenCount", "total_token_count")
     if output is None and total is not None and whole is not None:
         output = max(0, total - whole - (reasoning or 0))
     return Usage(less(whole, read), read, None, output, reasoning, Opaque(GEMINI, wire, "usageMetadata"))

@@ -263,7 +263,7 @@ class Usage(NamedTuple):
 
     def merged(self, later: Usage) -> Usage:
         """This report with every field that ``later`` sets overridden."""
-        return self._replace(**{name: value for name, value in later._asdict().items() if value is not None})
+        return Usage._make([old if new is None else new for old, new in zip(self, later, strict=True)])
 
 
 class Start(NamedTuple):

@@ -4,6 +4,7 @@ import base64
 import json
 from typing import Any
 
+import orjson
 import pytest
 
 from apipod_proxy.dialect.gemini import ROW
@@ -58,6 +59,26 @@ def test_each_piece_goes_out_at_once_as_one_event() -> None:
         "modelVersion": "asked-model",
         "responseId": "msg_1",
     }
+
+
+def test_plain_pieces_are_written_as_all_chunks_are() -> None:
+    encoder = ROW.encoder(INFO)
+    own = Opaque("gemini", {"createTime": "now"})
+    for start in (Start("msg_1", "claude"), Start("msg_2", "claude", extra=own)):
+        encoder.send(start)
+        for kind, more in ((TextDelta, {}), (ThinkingDelta, {"thought": True})):
+            for choice in (0, 3):
+                encoder.send(TextDelta("first", choice=choice))
+                for text in ("hi", 'a "quoted"\n', "déjà 😀"):
+                    sent = encoder.send(kind(text, choice=choice))
+                    part = {"text": text, **more}
+                    whole = {
+                        "candidates": [{"content": {"parts": [part], "role": "model"}, "index": choice}],
+                        "modelVersion": "asked-model",
+                        **(own.payload if start.extra else {}),
+                        "responseId": start.id,
+                    }
+                    assert sent == b"data: " + orjson.dumps(whole) + b"\r\n\r\n"
 
 
 def test_the_finish_goes_out_last_with_the_usage() -> None:

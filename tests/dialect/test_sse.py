@@ -88,6 +88,25 @@ def test_a_splitter_changes_no_byte_and_gives_only_whole_events(cuts: list[int],
     assert b"".join(pieces) + splitter.eof() == data
 
 
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+def test_events_that_come_one_by_one_are_read_as_all_at_once(end: bytes) -> None:
+    """One event of one line in one read has a shorter way, which must not take what only looks like it."""
+    events = [
+        b'data: {"a":1}' + end,
+        b"data: x" + end,
+        b"data: a\rb" + end,
+        b"data: one\ndata: two" + end,
+        b"event: e\ndata: y" + end,
+        b"data: z\r\n\r",
+        b"\ndata: " + end,
+    ]
+    reader = FrameReader()
+    one_by_one = [frame for event in events for frame in reader.feed(event)] + reader.eof()
+    whole = FrameReader()
+    assert one_by_one == whole.feed(b"".join(events)) + whole.eof()
+    assert [frame.data for frame in one_by_one[:2]] == [b'{"a":1}', b"x"]
+
+
 def test_a_splitter_gives_each_event_as_soon_as_it_is_whole() -> None:
     for end in (b"\n\n", b"\r\n\r\n"):
         data = (b"event: a" + end[: len(end) // 2] + b"data: 1" + end) * 3

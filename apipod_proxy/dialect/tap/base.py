@@ -202,13 +202,7 @@ class BaseTap(ABC):
 
     def _merge(self, usage: Usage) -> None:
         before = self._usage
-        if before is NOTHING:
-            self._usage = usage
-        else:
-            # As ``merged``, in a third of the time.
-            self._usage = Usage._make(
-                old if new is None else new for old, new in zip(before, usage, strict=True)
-            )
+        self._usage = usage if before is NOTHING else before.merged(usage)
 
     def _renamed(self, event: bytes, payload: Payload, path: tuple[str, ...]) -> tuple[bytes, int, int]:
         """The event under the client's model name, and where the old name stood in it."""
