@@ -169,11 +169,15 @@ class UnknownModel(ClientError):
     code = "model_not_found"
     param = "model"
 
-    def __init__(self, model: str) -> None:
-        super().__init__(model)
+    def __init__(self, model: str, vendor: str | None = None) -> None:
+        """``vendor``: the provider that the client named, if that is what left none."""
+        super().__init__(model, vendor)
         self.model = model
+        self.vendor = vendor
 
     def __str__(self) -> str:
+        if self.vendor is not None:
+            return f"The provider '{self.vendor}' does not serve '{self.model}' here; leave it out to be served by any that does."
         return f"The model '{self.model}' does not exist or this key has no access to it."
 
 

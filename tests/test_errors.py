@@ -57,6 +57,12 @@ TABLE: list[tuple[ProxyError, int, str, str]] = [
     (Unauthenticated(Unauthenticated.NOT_ADMIN), 401, "client", "The admin secret is wrong."),
     (Forbidden("This API key has expired."), 403, "client", "This API key has expired."),
     (NotFound("/x"), 404, "client", "There is nothing at this path."),
+    (
+        UnknownModel("m", "p"),
+        404,
+        "client",
+        "The provider 'p' does not serve 'm' here; leave it out to be served by any that does.",
+    ),
     (UnknownModel("m"), 404, "client", "The model 'm' does not exist or this key has no access to it."),
     (NoSuch("key", "k"), 404, "client", "There is no key 'k'."),
     (

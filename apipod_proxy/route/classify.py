@@ -114,6 +114,6 @@ def of_status(
     return Verdict(
         Action.NEXT,
         reason,
-        counts=quota or status in _COUNTED or status >= 500 or status < 400,
+        counts=quota or kind is Kind.AUTHENTICATION or status in _COUNTED or status >= 500 or status < 400,
         again=kind is not Kind.QUOTA and (quota or status in _AGAIN or status >= 500 or status < 400),
     )

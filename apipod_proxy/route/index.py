@@ -288,7 +288,7 @@ class RouteIndex:
             )
         options = [option for option in options if vendor is None or option.provider.name == vendor]
         if not options:
-            raise UnknownModel(plan.requested)
+            raise UnknownModel(plan.requested, vendor)
         narrowed = _with_options(plan, options)
         if len(self._narrowed) >= MAX_NARROWED:
             self._narrowed.clear()

@@ -81,9 +81,11 @@ def test_exhausted_quota_moves_on_in_any_status(status: int, kind: Kind) -> None
     assert verdict.again is (kind is not Kind.QUOTA)
 
 
-def test_a_400_that_is_about_the_credential_moves_on_and_disables_nothing() -> None:
+def test_a_400_that_is_about_the_credential_moves_on_and_counts_and_disables_nothing() -> None:
+    """Gemini and xAI refuse a dead key so: not every request has to find out."""
     verdict = of_status(400, Kind.AUTHENTICATION)
     assert verdict.action is Action.NEXT
+    assert verdict.counts
     assert not verdict.disables
 
 

@@ -209,7 +209,7 @@ def test_a_vendor_narrows_the_candidates_to_one_provider() -> None:
 
 @pytest.mark.parametrize("vendor", ["openrouter", "no such", ""])
 def test_a_vendor_that_does_not_serve_the_model_is_a_404(vendor: str) -> None:
-    with pytest.raises(UnknownModel):
+    with pytest.raises(UnknownModel, match=f"The provider '{vendor}' does not serve 'x' here"):
         index(route("x", target("gpt-4o"))).resolve("pro", "x", vendor=vendor)
 
 
