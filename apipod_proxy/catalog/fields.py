@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 
-from apipod_proxy.catalog.model import LIMIT_KINDS, NO_LIMITS, Limit, LimitTable
+from apipod_proxy.catalog.model import BUCKETS, LIMIT_KINDS, NO_LIMITS, Limit, LimitTable
 from apipod_proxy.catalog.references import Malformed, Unset, expand, has_reference
 from apipod_proxy.catalog.texts import is_name, is_one_line
 from apipod_proxy.catalog.yaml_file import Node, Plain
@@ -272,6 +272,10 @@ class Table:
                 burst = entry.whole("burst", 1) if "burst" in entry else None
                 if "limit" not in entry:
                     entry.mistake("limit", "found nothing; allowed: a whole number from 0")
+                if kind not in BUCKETS and burst not in (None, limit):
+                    entry.mistake(
+                        "burst", f"found {burst}; only {', '.join(BUCKETS)} have a burst: leave it out"
+                    )
             else:
                 limit, burst = table.whole(kind), None
             if limit:

@@ -17,6 +17,8 @@ class Limit(NamedTuple):
     burst: int
 
 
+BUCKETS = ("rpm", "rph", "tpm")
+"""The kinds that refill all the time; the others count within a day or month, or what runs."""
 LIMIT_KINDS = ("rpm", "rph", "rpd", "tpm", "tpd", "requests_per_month", "tokens_per_month", "concurrency")
 
 CAPABILITIES = ("tools", "vision", "audio", "documents", "thinking", "structured_output", "streaming")

@@ -132,6 +132,11 @@ BAD: list[tuple[str, Callable[[Table], Any], str]] = [
         "t.x.rpm.limit: found nothing; allowed: a whole number from 0",
     ),
     (
+        "x: {rpd: {limit: 5, burst: 2}}",
+        lambda t: t.limits("x"),
+        "t.x.rpd.burst: found 2; only rpm, rph, tpm have a burst: leave it out",
+    ),
+    (
         "x: {rpm: {limit: 5, burst: 0}}",
         lambda t: t.limits("x"),
         "t.x.rpm.burst: found 0; allowed: a whole number from 1",
