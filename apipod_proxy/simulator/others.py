@@ -67,7 +67,7 @@ def embeddings(body: JSON) -> bytes:
             "'$.input' is invalid. Please check the API reference: https://platform.openai.com/docs/api-reference."
         )
     size = body.get("dimensions")
-    if size is not None and (not isinstance(size, int) or not 1 <= size <= 10_000):
+    if size is not None and (type(size) is not int or not 1 <= size <= 10_000):
         raise Refusal("Invalid 'dimensions': expected an integer.", param="dimensions", code="invalid_value")
     size = size or _SIZES.get(str(body["model"]), 1536)
     data = []

@@ -56,6 +56,7 @@ def test_images_are_pictures_of_one_pixel() -> None:
     [
         lambda: others.images({"prompt": "x", "n": "2"}, 5),
         lambda: others.embeddings({"model": "m", "input": "x", "dimensions": "8"}),
+        lambda: others.embeddings({"model": "m", "input": "x", "dimensions": True}),
         lambda: others.batch_embed_contents("m", {"requests": [1]}),
         lambda: others.embed_content("m", {"content": {"parts": []}}),
         lambda: others.moderations({}, "modr-1"),
