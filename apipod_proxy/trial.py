@@ -9,6 +9,7 @@ from apipod_proxy.attempt import Prepared, cleaned
 from apipod_proxy.catalog.model import Candidate
 from apipod_proxy.dialect.vocabulary import Usage
 from apipod_proxy.errors import ProxyError, UpstreamBroken, UpstreamError, UpstreamStatus
+from apipod_proxy.exchange import Outcome
 from apipod_proxy.limit.model import Lease
 from apipod_proxy.stream.outlet import Outlet
 from apipod_proxy.stream.pump import StreamPump, WholePump
@@ -211,6 +212,10 @@ class Trial:
             return
         self._settled = True
         pump, x, gateway = self.pump, self._x, self._gateway
+        if self._outcome == "cancelled" and isinstance(pump, StreamPump) and pump.delivered:
+            # The client left between the last event and the end of the message, as SDKs do.
+            self._succeed(pump)
+            x.outcome = Outcome.OK
         sent = False
         if pump is not None:
             gateway.unwatch(pump)

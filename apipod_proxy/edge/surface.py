@@ -108,7 +108,8 @@ class Completions:
             self._read(request, x, model, stream)
             await self._answer(x, client)
         except asyncio.CancelledError:
-            x.outcome = Outcome.CANCELLED
+            if x.outcome is not Outcome.OK:
+                x.outcome = Outcome.CANCELLED
             raise
         except Exception as exc:
             self._refuse(

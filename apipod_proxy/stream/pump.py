@@ -150,6 +150,11 @@ class StreamPump(Attempted):
         return self._passing
 
     @property
+    def delivered(self) -> bool:
+        """Whether the whole answer went out, even if the upstream has not ended its message."""
+        return self._passing and self._lens.finished
+
+    @property
     def is_stream(self) -> bool:
         """Whether the upstream streams; else the whole body is in ``collected``."""
         return self._streams
@@ -237,7 +242,7 @@ class StreamPump(Attempted):
         self.settle()
 
     def give_up(self, error: ProxyError) -> None:
-        if self._passing and self._lens.finished:
+        if self.delivered:
             self._stop_lingering()  # the answer is whole, whatever comes after it
         else:
             super().give_up(error)
@@ -252,7 +257,7 @@ class StreamPump(Attempted):
     def _close(self, error: UpstreamError | None) -> None:
         if self._linger is not None:
             self._linger.cancel()
-        if self._passing and self._lens.finished:
+        if self.delivered:
             self._end_with(b"")
         elif not self._streams or (error is not None and not self._lens.framed):
             self.error = error

@@ -9,6 +9,7 @@ import pytest
 
 from tests.fakes.server import Do, Script, ScriptedServer
 from tests.gateway.conftest import (
+    HELLO,
     KEY,
     Rig,
     Serve,
@@ -71,6 +72,21 @@ PLACES: dict[str, tuple[Script, bool, bytes]] = {
         b"",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("path", "last"), [("/v1/chat/completions", b"[DONE]"), ("/v1/messages", b"message_stop")]
+)
+async def test_a_client_that_leaves_behind_the_last_event_has_had_its_answer(
+    serve: Serve, upstream: Upstreams, path: str, last: bytes
+) -> None:
+    server = await upstream(streams(*HELLO, close=Do.STALL))
+    rig = await serve(catalog(server))
+    await leave(rig, message(True) if path == "/v1/messages" else chat(True), path, server, last)
+    row = await rig.row()
+    assert (row["outcome"], row["status"], row["output_tokens"], row["estimated"]) == ("ok", 200, 3, 0)
+    assert row["attempts"][0]["outcome"] == "ok"
+    await settled(rig)
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
