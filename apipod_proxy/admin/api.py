@@ -148,11 +148,9 @@ class AdminApi:
         since = _moment(request, "since", now, now - DAY_MS)
         until = _moment(request, "until", now, FOREVER)
         names = self._names(by)
-        totals = [
-            {"name": names.get(total.owner, total.owner), **total._asdict()}
-            for total in await services.totals(by, since, until)
-        ]
-        of_models = await services.totals("model", since, until)
+        found = await services.totals(by, since, until)
+        totals = [{"name": names.get(total.owner, total.owner), **total._asdict()} for total in found]
+        of_models = found if by == "model" else await services.totals("model", since, until)
         return _answer(
             {
                 "by": by,

@@ -64,7 +64,7 @@ class StoredResponses:
         owner, response_id = self._asked(request)
         page = request.query
         limit = page.get("limit", str(PAGE))
-        if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= LARGEST_PAGE):
+        if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= LARGEST_PAGE):
             raise BadRequest(f"Expected a number from 1 to {LARGEST_PAGE}", "$.limit")
         order = page.get("order", "desc")
         if order not in ("asc", "desc"):
