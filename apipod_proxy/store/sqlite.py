@@ -169,6 +169,8 @@ class SqliteStore(Store):
             raise StoreUnavailable(f"{place}: the folder cannot be made ({exc.strerror})") from exc
         seats: list[_Seat] = []
         with translated(place):
+            # Tried here first: where aiosqlite cannot open it, its thread ends some time later and tells a loop that may be closed by then.
+            await asyncio.to_thread(_try, path)
             try:
                 for number in range(1 + READERS):
                     seats.append(_Seat(await _connect(path, writes=number == 0), number == 0))
@@ -249,6 +251,10 @@ def _make(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except OSError:
         pass  # it is there and keeps the mode that it has, or SQLite tells what is wrong
+
+
+def _try(path: Path) -> None:
+    sqlite3.connect(path).close()
 
 
 async def _connect(path: Path, *, writes: bool) -> aiosqlite.Connection:
