@@ -14,7 +14,7 @@ from apipod_proxy.upstream.pool import Call, Pool
 from tests.fakes.server import Do, Flood, Peer, Script, ScriptedServer, answer, chunked
 from tests.upstream.recorder import Recorder, ask, open_pool, request
 
-AT_ONCE = 0.5
+AT_ONCE = 0.1
 """Seconds within which a client that left must have cancelled its upstream request."""
 
 MUTE = (Do.REQUEST, Do.STALL)

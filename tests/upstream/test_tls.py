@@ -104,7 +104,7 @@ async def test_a_silent_handshake_counts_as_connecting() -> None:
         recorder = await ask(pool, endpoint_of(server, None), timeouts=Timeouts(0.5, 9, 9))
         assert recorder.error is not None and recorder.error.status == 504
         await server.arrived.wait()
-        await server.peers[0].closed()
+        await server.peers[0].closed(0.2)
         await pool.close()
 
 
@@ -167,7 +167,7 @@ async def test_a_slow_client_keeps_the_upstream_close_behind_it(authority: Autho
             call.resume()
         assert server.peers[0].taken - len(recorder.content) < 8_000_000
         call.abort()
-        await server.peers[0].closed()
+        await server.peers[0].closed(0.2)
         await pool.close()
 
 

@@ -130,7 +130,7 @@ async def test_giving_up_on_the_way_closes_the_connection(
         while stage == "tls" and b"\x16\x03" not in proxy.received:
             await asyncio.sleep(0.001)
         call.abort()
-        await proxy.peers[0].closed()
+        await proxy.peers[0].closed(0.2)
         await asyncio.sleep(0)
         assert recorder.silent and pool.open == 0
 
