@@ -130,25 +130,32 @@ async def settled(served: Served) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_client_that_leaves_cancels_its_request(serve: Serve) -> None:
-    begun, cancelled = asyncio.Event(), asyncio.Event()
+class Slow:
+    """A handler that outlasts its test unless it is cancelled."""
 
-    async def slow(request: Request) -> Answer:
-        begun.set()
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.cancelled = asyncio.Event()
+
+    async def __call__(self, request: Request) -> Answer:
+        self.begun.set()
         try:
             await asyncio.sleep(10)
         except asyncio.CancelledError:
-            cancelled.set()
+            self.cancelled.set()
             raise
         return Answer(request, b"")
 
+
+async def test_a_client_that_leaves_cancels_its_request(serve: Serve) -> None:
+    slow = Slow()
     served = await serve(hot={"/slow": slow})
     _, writer = await asyncio.open_connection("127.0.0.1", served.port)
     writer.write(post(path=b"/slow"))
-    await begun.wait()
+    await slow.begun.wait()
     assert served.front.busy == 1
     writer.close()
-    await asyncio.wait_for(cancelled.wait(), 2)
+    await asyncio.wait_for(slow.cancelled.wait(), 2)
     await settled(served)
     assert served.front.busy == 0
 
@@ -167,17 +174,7 @@ def busy_with_others(served: Served) -> None:
 async def test_a_request_that_has_not_had_its_turn_is_begun_before_it_is_cancelled(
     serve: Serve, leaves: str
 ) -> None:
-    begun, cancelled = asyncio.Event(), asyncio.Event()
-
-    async def slow(request: Request) -> Answer:
-        begun.set()
-        try:
-            await asyncio.sleep(10)
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
-        return Answer(request, b"")
-
+    slow = Slow()
     served = await serve(hot={"/slow": slow})
     _, writer = await asyncio.open_connection("127.0.0.1", served.port)
     await asyncio.sleep(0.02)
@@ -186,13 +183,13 @@ async def test_a_request_that_has_not_had_its_turn_is_begun_before_it_is_cancell
     async with asyncio.timeout(2):
         while not served.front.busy:
             await asyncio.sleep(0)
-    assert not begun.is_set()
+    assert not slow.begun.is_set()
     if leaves == "the client":
         writer.close()
     else:
         await served.front.shutdown(0.5)
-    await asyncio.wait_for(cancelled.wait(), 2)
-    assert begun.is_set()
+    await asyncio.wait_for(slow.cancelled.wait(), 2)
+    assert slow.begun.is_set()
     await settled(served)
     writer.close()
 
