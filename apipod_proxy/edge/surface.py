@@ -108,7 +108,7 @@ class Completions:
             self._read(request, x, model, stream)
             await self._answer(x, client)
         except asyncio.CancelledError:
-            if x.outcome is not Outcome.OK:
+            if x.outcome is not Outcome.OK or not client.begun:
                 x.outcome = Outcome.CANCELLED
             raise
         except Exception as exc:
