@@ -363,10 +363,10 @@ def _write_choice(call: Call, body: Object, writer: ItemsWriter, tools: Mapping[
 
 def _write_settings(call: Call, aim: Aim, body: Object, writer: ItemsWriter) -> None:
     if call.max_tokens is not None:
-        limit = call.max_tokens if aim.max_output is None else min(call.max_tokens, aim.max_output)
-        limit = max(limit, MIN_OUTPUT)
-        body["max_output_tokens"] = limit
-        if limit != call.max_tokens:
+        limit = body["max_output_tokens"] = max(
+            writer.dropped.cut(call.max_tokens, aim.max_output), MIN_OUTPUT
+        )
+        if limit > call.max_tokens:
             writer.dropped.add("max_tokens")
     sampling = call.sampling
     for key in ("temperature", "top_p", "top_logprobs"):
