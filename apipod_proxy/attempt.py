@@ -97,9 +97,13 @@ class Asking:
             return Prepared(wire, body, True, dropped)
         if x.call is None:
             x.call = x.dialect.decode_request(x.body, model=x.requested_model, stream=x.streamed)
+        instead = wire.provider_type.instead
+        if not same and instead is not None:
+            better = instead(x.call, candidate.upstream_model)
+            wire = (better and self._upstream.wire(candidate, better)) or wire
         ability: Ability = ability_of(candidate.model)
         signs = wire.provider_type.signs
-        aim = Aim(candidate.upstream_model, ability.max_output, wire.surface.quirks, signs=signs)
+        aim = Aim(candidate.upstream_model, ability.max_output, wire.surface.quirks, ability.thinks, signs)
         encoded = self._dialects[wire.dialect].encode_request(x.call, aim)
         return Prepared(wire, encoded.body, same, tuple(encoded.dropped))
 

@@ -105,12 +105,9 @@ class Counting:
         if spoken == question.dialect:
             return counts.same(spoken, question.body, candidate.upstream_model)
         call = self._dialects[question.dialect].decode_request(asked.whole, model=asked.model, stream=False)
-        aim = Aim(
-            candidate.upstream_model,
-            ability_of(candidate.model).max_output,
-            wire.surface.quirks,
-            signs=wire.provider_type.signs,
-        )
+        ability = ability_of(candidate.model)
+        signs = wire.provider_type.signs
+        aim = Aim(candidate.upstream_model, ability.max_output, wire.surface.quirks, ability.thinks, signs)
         encoded = self._dialects[spoken].encode_request(call, aim)
         return counts.around(spoken, encoded.body, candidate.upstream_model)
 

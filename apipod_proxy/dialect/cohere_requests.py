@@ -149,15 +149,14 @@ def _write_thinking(call: Call, aim: Aim, body: Object, dropped: Dropped) -> Non
     if reasoning is None:
         return
     thinks = aim.thinks if aim.thinks is not None else "reasoning" in aim.model or "a-plus" in aim.model
-    off = reasoning.enabled is False or reasoning.effort == "none"
     if not thinks:
-        if not off:
+        if not reasoning.off:
             dropped.add("reasoning")
         return
-    thinking: Object = {"type": "disabled" if off else "enabled"}
-    if not off and reasoning.budget is not None and reasoning.budget > 0:
+    thinking: Object = {"type": "disabled" if reasoning.off else "enabled"}
+    if reasoning.budget is not None and reasoning.budget > 0 and not reasoning.off:
         thinking["token_budget"] = reasoning.budget
-    elif not off and reasoning.effort is not None:
+    elif reasoning.effort is not None and not reasoning.off:
         # It either thinks or does not.
         dropped.add("reasoning.effort")
     body["thinking"] = thinking

@@ -452,7 +452,7 @@ LEVELS = {
 def thinking_config(reasoning: Reasoning, model: str, thinks: bool | None = None) -> Object | None:
     """``thinkingConfig`` for a model; {} where nothing needs to be said, None where the model does not think (``thinks``, if known)."""
     age = generation(model)
-    off = reasoning.enabled is False or reasoning.effort == "none" or reasoning.budget == 0
+    off = reasoning.off
     if not (age is None or age >= 2.5 if thinks is None else thinks):
         return {} if off else None
     # Models called pro cannot be told not to think.

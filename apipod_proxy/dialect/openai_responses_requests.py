@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
-from apipod_proxy.dialect import Aim, Encoded, lenient
+from apipod_proxy.dialect import Aim, Encoded, efforts, lenient
+from apipod_proxy.dialect.dropped import Dropped
 from apipod_proxy.dialect.fields import (
     Object,
     a_list,
@@ -20,6 +20,7 @@ from apipod_proxy.dialect.fields import (
     parse,
     required,
 )
+from apipod_proxy.dialect.openai_models import efforts_of
 from apipod_proxy.dialect.openai_responses_items import NAME, ItemsReader, ItemsWriter, choice_of, flat_name
 from apipod_proxy.dialect.vocabulary import (
     Call,
@@ -67,7 +68,6 @@ LOGPROBS = "message.output_text.logprobs"
 MIN_OUTPUT = 16
 """The API refuses smaller limits."""
 MAX_USER = 64
-_REASONING_MODEL = re.compile(r"(?:^|/)(?:gpt-(?:[5-9]|oss)|o\d|codex|grok|deepseek)")
 
 
 # Responses → ours
@@ -263,7 +263,7 @@ def encode_request(call: Call, aim: Aim) -> Encoded:
         # What goes through another dialect brings its whole history each time; nothing needs to be kept.
         body["store"] = False
     include = []
-    if foreign and thinks(aim):
+    if foreign and efforts_of(aim.model, aim.thinks):
         include.append(SEALED)
     if call.sampling.logprobs:
         include.append(LOGPROBS)
@@ -279,14 +279,6 @@ def encode_request(call: Call, aim: Aim) -> Encoded:
         del body[knob]
         writer.dropped.add(knob)
     return Encoded(lenient.dumps(body), tuple(writer.dropped))
-
-
-def thinks(aim: Aim) -> bool:
-    """Whether the model reasons: only those take ``reasoning`` and give sealed reasoning. Its name tells where nobody said."""
-    if aim.thinks is not None:
-        return aim.thinks
-    model = aim.model
-    return _REASONING_MODEL.search(model.lower()) is not None
 
 
 def _write_tools(call: Call, writer: ItemsWriter) -> list[Object]:
@@ -379,11 +371,7 @@ def _write_settings(call: Call, aim: Aim, body: Object, writer: ItemsWriter) -> 
         text["verbosity"] = call.verbosity
     if text:
         body["text"] = text
-    if call.reasoning is not None and (reasoning := _write_reasoning(call.reasoning, call.dialect != NAME)):
-        if call.dialect == NAME or thinks(aim):
-            body["reasoning"] = reasoning
-        else:
-            writer.dropped.add("reasoning")
+    _write_reasoning(call, aim, body, writer.dropped)
     for key, value in (
         ("service_tier", call.service_tier),
         ("prompt_cache_key", call.cache_key),
@@ -435,25 +423,25 @@ def _format(output: OutputFormat) -> Object:
     return out
 
 
-def effort_of(budget: int) -> str:
-    """The effort that comes nearest to a budget of thinking tokens."""
-    if budget <= 0:
-        return "none" if budget == 0 else "medium"
-    return "low" if budget <= 2048 else "medium" if budget <= 12_288 else "high"
-
-
-def _write_reasoning(reasoning: Reasoning, foreign: bool) -> Object:
-    out: Object = {}
-    effort = reasoning.effort
-    if effort is None and reasoning.budget is not None and reasoning.budget >= 0:
-        effort = effort_of(reasoning.budget)
-    if effort == "max":
-        effort = "xhigh"
-    if effort is not None and not (reasoning.enabled is False and reasoning.effort is None):
-        out["effort"] = effort
+def _write_reasoning(call: Call, aim: Aim, body: Object, dropped: Dropped) -> None:
+    reasoning = call.reasoning
+    if reasoning is None:
+        return
+    own = call.dialect == NAME
+    known = efforts_of(aim.model, aim.thinks)
+    if not own and not known:
+        if not reasoning.off:
+            dropped.add("reasoning")
+        return
+    asked = efforts.asked(reasoning)
+    effort = asked if own or asked is None else efforts.nearest(asked, known)
+    out: Object = {} if effort is None else {"effort": effort}
+    if asked is not None and effort is None:
+        dropped.add("reasoning")
     wanted = reasoning.show if reasoning.show is not None else reasoning.enabled
     if reasoning.summary is not None:
         out["summary"] = reasoning.summary
-    elif wanted and foreign:
+    elif wanted and not own:
         out["summary"] = "auto"
-    return out
+    if out:
+        body["reasoning"] = out

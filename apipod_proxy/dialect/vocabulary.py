@@ -171,6 +171,11 @@ class Reasoning:
     show: bool | None = None
     summary: str | None = None
 
+    @property
+    def off(self) -> bool:
+        """Whether no thinking is wanted."""
+        return self.enabled is False or self.effort == "none" or self.budget == 0
+
 
 @dataclass(slots=True)
 class OutputFormat:

@@ -66,6 +66,8 @@ class Ability(NamedTuple):
     mask: int
     context_window: int | None
     max_output: int | None
+    thinks: bool | None = None
+    """As the catalog or the table says, None where nobody does."""
 
     def lacks(self, needs: Needs) -> int:
         """The bits of ``needs`` that are missing, sizes aside."""
@@ -92,13 +94,15 @@ def ability_of(model: Model) -> Ability:
     if model.capabilities is not None:
         # A list of abilities is about content; a model that cannot stream is the exception and known by its family.
         mask = mask_of(model.capabilities) | STREAMING
+        thinks = True if THINKING & mask else None
     elif family is not None:
         mask = EVERYTHING & ~mask_of(family.lacks)
+        thinks = None if THINKING & mask else False
     else:
-        mask = EVERYTHING
+        mask, thinks = EVERYTHING, None
     context = model.context_window or (family.context_window if family else None)
     output = model.max_output or (family.max_output if family else None)
-    return Ability(mask, context, output)
+    return Ability(mask, context, output, thinks)
 
 
 def mask_of(names: Iterable[str]) -> int:

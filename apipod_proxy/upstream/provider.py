@@ -9,6 +9,7 @@ from enum import StrEnum
 from urllib.parse import quote
 
 from apipod_proxy.dialect import NO_QUIRKS, Quirks
+from apipod_proxy.dialect.vocabulary import Call
 from apipod_proxy.errors import BadRequest
 from apipod_proxy.upstream.oauth import OAuth
 
@@ -56,6 +57,8 @@ class ProviderType:
     signs: str = ""
     quota_shared: bool = False
     auth_failure: Callable[[int, bytes], bool] | None = None
+    instead: Callable[[Call, str], str | None] | None = None
+    """(request of a client of another dialect, model) → the dialect in which it loses less than in the usual one, if there is any."""
     needs_key: bool = True
     open_models: bool = False
     """Its list of models is shown to anybody, so that it tells nothing of a key."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from apipod_proxy.dialect import Aim, Quirks
-from apipod_proxy.dialect.openai_responses_requests import decode_request, effort_of, encode_request, thinks
+from apipod_proxy.dialect.openai_responses_requests import decode_request, encode_request
 from apipod_proxy.dialect.vocabulary import (
     Call,
     Message,
@@ -341,10 +341,10 @@ def test_fields_that_a_provider_refuses_are_dropped() -> None:
 REASONING: list[tuple[Reasoning, Any]] = [
     (Reasoning(enabled=True, budget=10_000), {"effort": "medium", "summary": "auto"}),
     (Reasoning(enabled=True, adaptive=True), {"summary": "auto"}),
-    (Reasoning(enabled=True, effort="max"), {"effort": "xhigh", "summary": "auto"}),
+    (Reasoning(enabled=True, effort="max"), {"effort": "high", "summary": "auto"}),
     (Reasoning(effort="low", show=False), {"effort": "low"}),
     (Reasoning(enabled=False), None),
-    (Reasoning(enabled=False, effort="none"), {"effort": "none"}),
+    (Reasoning(enabled=False, effort="none"), None),
     (Reasoning(enabled=True, budget=-1), {"summary": "auto"}),
     (Reasoning(summary="detailed"), {"summary": "detailed"}),
 ]
@@ -355,35 +355,21 @@ def test_reasoning_of_other_dialects_is_asked_for(reasoning: Reasoning, wire: An
     assert write(a_call(reasoning=reasoning)).get("reasoning") == wire
 
 
+def test_efforts_are_those_that_the_model_knows() -> None:
+    off, most = a_call(reasoning=Reasoning(enabled=False)), a_call(reasoning=Reasoning(effort="max"))
+    assert write(off, "gpt-5.2")["reasoning"] == {"effort": "none"}
+    assert dropped(off, "gpt-5.2") == []
+    assert dropped(off, "gpt-5") == ["reasoning"]
+    assert write(most, "gpt-5.2")["reasoning"] == {"effort": "xhigh"}
+    assert write(read(reasoning={"effort": "xhigh"}), "gpt-5")["reasoning"] == {"effort": "xhigh"}
+
+
 def test_models_that_do_not_reason_are_not_asked_to() -> None:
     call = a_call(reasoning=Reasoning(enabled=True, effort="low"))
     body = write(call, "gpt-4o")
     assert "reasoning" not in body
     assert "include" not in body
     assert dropped(call, "gpt-4o") == ["reasoning"]
-
-
-@pytest.mark.parametrize(
-    ("model", "expected"),
-    [
-        ("gpt-5-nano", True),
-        ("openai/gpt-5.1", True),
-        ("o3-mini", True),
-        ("grok-4", True),
-        ("gpt-4.1", False),
-        ("gpt-4o", False),
-    ],
-)
-def test_a_name_tells_whether_a_model_reasons(model: str, expected: bool) -> None:
-    assert thinks(Aim(model)) is expected
-    assert thinks(Aim(model, thinks=not expected)) is not expected
-
-
-@pytest.mark.parametrize(
-    ("budget", "effort"), [(0, "none"), (-1, "medium"), (1024, "low"), (8192, "medium"), (31_999, "high")]
-)
-def test_budgets_come_near_an_effort(budget: int, effort: str) -> None:
-    assert effort_of(budget) == effort
 
 
 def test_log_probabilities_are_asked_for() -> None:

@@ -39,6 +39,14 @@ def test_what_the_catalog_says_comes_before_the_table() -> None:
     assert ability == Ability(VISION | STREAMING, 99, 7)
 
 
+def test_whether_a_model_thinks_is_known_or_not() -> None:
+    assert ability_of(model("m", "p", "gpt-3.5-turbo")).thinks is False
+    assert ability_of(model("m", "p", "gpt-3.5-turbo", capabilities=["thinking"])).thinks is True
+    # Who lists what a model is good for may have thought of content alone.
+    assert ability_of(model("m", "p", "gemini-3-flash", capabilities=["tools"])).thinks is None
+    assert ability_of(model("m", "p", "gemini-3-flash")).thinks is None
+
+
 def test_a_list_of_abilities_does_not_take_streaming_away() -> None:
     assert ability_of(model("m", "p", capabilities=[])).mask == STREAMING
 

@@ -25,23 +25,6 @@ WORDS: Mapping[StopReason, str] = {reason: word for word, reason in REASONS.item
 }
 """The inverse of REASONS, and the nearest word for what Messages does not know."""
 
-BUDGETS: Mapping[str, int] = {
-    "minimal": 1024,
-    "low": 2048,
-    "medium": 8192,
-    "high": 24576,
-    "xhigh": 32000,
-    "max": 48000,
-}
-"""Thinking tokens for an effort, on models that take a budget."""
-EFFORTS: Mapping[str, str] = {
-    "minimal": "low",
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "xhigh",
-    "max": "max",
-}
 MIN_BUDGET = 1024
 DEFAULT_MAX_TOKENS = 4096
 
@@ -59,6 +42,15 @@ def version(model: str) -> tuple[int, int]:
 def adapts(model: str) -> bool:
     """Whether the model sizes its own thinking, steered by an effort; older ones want a budget."""
     return version(model) >= (4, 6)
+
+
+def efforts_of(model: str) -> tuple[str, ...]:
+    """The efforts that a model of those knows."""
+    return (
+        ("low", "medium", "high", "xhigh", "max")
+        if version(model) >= (4, 7)
+        else ("low", "medium", "high", "max")
+    )
 
 
 def fixed_sampling(model: str) -> bool:

@@ -5,8 +5,8 @@ Newer models size their thinking themselves, steered by an effort; older ones wa
 
 from __future__ import annotations
 
-from apipod_proxy.dialect import Aim
-from apipod_proxy.dialect.anthropic.names import BUDGETS, EFFORTS, MIN_BUDGET, NAME, adapts
+from apipod_proxy.dialect import Aim, efforts
+from apipod_proxy.dialect.anthropic.names import MIN_BUDGET, NAME, adapts, efforts_of
 from apipod_proxy.dialect.dropped import Dropped
 from apipod_proxy.dialect.fields import Object, a_text, opt_int, opt_text, required
 from apipod_proxy.dialect.vocabulary import Call, Reasoning
@@ -15,8 +15,10 @@ from apipod_proxy.errors import BadRequest
 
 def read(source: Object | None, effort: str | None) -> Reasoning | None:
     """The wish for thinking; None where the request says nothing."""
-    if effort is not None and effort not in BUDGETS:
-        raise BadRequest(f"Expected one of {', '.join(BUDGETS)}, got {effort!r}", "$.output_config.effort")
+    if effort is not None and effort not in efforts.BUDGETS:
+        raise BadRequest(
+            f"Expected one of {', '.join(efforts.BUDGETS)}, got {effort!r}", "$.output_config.effort"
+        )
     if source is None:
         return None if effort is None else Reasoning(effort=effort)
     path = "$.thinking"
@@ -48,8 +50,7 @@ def write(call: Call, aim: Aim, body: Object, dropped: Dropped, *, allowed: bool
             del body["thinking"]
             dropped.add("reasoning")
         return
-    off = reasoning.enabled is False or reasoning.effort == "none" or reasoning.budget == 0
-    if off:
+    if reasoning.off:
         if aim.thinks is not False:
             body["thinking"] = {"type": "disabled"}
         return
@@ -60,9 +61,9 @@ def write(call: Call, aim: Aim, body: Object, dropped: Dropped, *, allowed: bool
         body["thinking"] = {"type": "adaptive"}
         if reasoning.show is not False:
             body["thinking"]["display"] = "summarized"
-        effort = EFFORTS.get(reasoning.effort or "") or _effort_of(reasoning.budget)
+        effort = efforts.asked(reasoning)
         if effort is not None:
-            body["output_config"] = {"effort": effort}
+            body["output_config"] = {"effort": efforts.nearest(effort, efforts_of(aim.model))}
         return
     _write_budget(call, aim, reasoning, body, dropped, thought_last)
 
@@ -90,7 +91,7 @@ def _write_budget(
     if budget is None:
         if reasoning.effort is None and reasoning.enabled is None:
             return
-        budget = BUDGETS.get(reasoning.effort or "", BUDGETS["medium"])
+        budget = efforts.BUDGETS[reasoning.effort or "medium"]
     limit: int = body["max_tokens"]
     if call.max_tokens is None and aim.max_output is None:
         limit = body["max_tokens"] = limit + budget
@@ -107,10 +108,3 @@ def _in_loop(body: Object) -> bool:
     return bool(asks) and any(
         isinstance(block, dict) and block.get("type") == "tool_result" for block in asks[-1]
     )
-
-
-def _effort_of(budget: int | None) -> str | None:
-    """The effort nearest to a budget."""
-    if budget is None or budget < 0:
-        return None
-    return next((name for name in ("low", "medium", "high") if budget <= BUDGETS[name]), "xhigh")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apipod_proxy.dialect import Aim, Encoded, custom_tools, lenient
+from apipod_proxy.dialect import Aim, Encoded, custom_tools, efforts, lenient
 from apipod_proxy.dialect.dropped import Dropped, knobs
 from apipod_proxy.dialect.fields import (
     Object,
@@ -19,14 +19,8 @@ from apipod_proxy.dialect.fields import (
     required,
 )
 from apipod_proxy.dialect.openai_chat.messages import MessagesReader, MessagesWriter
-from apipod_proxy.dialect.openai_chat.names import (
-    EFFORTS,
-    NAME,
-    effort_of,
-    fixed_sampling,
-    thinks,
-    thinks_without_tools,
-)
+from apipod_proxy.dialect.openai_chat.names import NAME
+from apipod_proxy.dialect.openai_models import efforts_of, fixed_sampling, thinks_without_tools
 from apipod_proxy.dialect.vocabulary import (
     Call,
     Json,
@@ -270,8 +264,10 @@ def _reasoning(source: Object) -> Reasoning | None:
         hidden = opt_bool(wide, "exclude", "$.reasoning")
         result.show = None if hidden is None else not hidden
     if effort is not None:
-        if effort not in EFFORTS:
-            raise BadRequest(f"Expected one of {', '.join(EFFORTS)}, got {effort!r}", "$.reasoning_effort")
+        if effort not in efforts.ORDER:
+            raise BadRequest(
+                f"Expected one of {', '.join(efforts.ORDER)}, got {effort!r}", "$.reasoning_effort"
+            )
         result.effort = effort
         result.enabled = effort != "none"
     if isinstance(wide, dict) and result.budget is not None and result.enabled is None:
@@ -502,37 +498,43 @@ def _write_reasoning(call: Call, aim: Aim, body: Object, dropped: Dropped) -> No
     if not own and "tools" in body and thinks_without_tools(aim.model):
         # The newest ones have to be told.
         body["reasoning_effort"] = "none"
-        if reasoning is not None and reasoning.enabled is not False and reasoning.effort != "none":
+        if reasoning is not None and not reasoning.off:
             dropped.add("reasoning")
         return
     if reasoning is None:
         return
-    effort = effort_of(reasoning, own)
+    effort = efforts.asked(reasoning)
     if aim.quirks.reasoning_details:
-        wide: Object = {}
-        if reasoning.enabled is False:
-            wide["enabled"] = False
-        elif reasoning.budget is not None and reasoning.budget > 0 and reasoning.effort is None:
-            wide["max_tokens"] = reasoning.budget
-        elif effort is not None:
-            wide["effort"] = effort
-        else:
-            wide["enabled"] = True
-        if reasoning.show is False:
-            wide["exclude"] = True
-        body["reasoning"] = wide
+        body["reasoning"] = _wide(reasoning, effort)
     elif effort is None:
         if not reasoning.adaptive:
             dropped.add("reasoning")
-    elif not thinks(aim.model, aim.thinks):
-        # Thinking switched off is what such a model does anyway.
-        if effort != "none":
-            dropped.add("reasoning")
-    elif effort == "none" and not own:
-        # Older models refuse the word; the newest think no more than asked.
-        dropped.add("reasoning")
-    else:
+    elif own:
         body["reasoning_effort"] = effort
+    else:
+        known = efforts_of(aim.model, aim.thinks)
+        word = efforts.nearest(effort, known)
+        if word is not None:
+            body["reasoning_effort"] = word
+        elif known or effort != "none":
+            # Thinking switched off is what a model does anyway that cannot think.
+            dropped.add("reasoning")
+
+
+def _wide(reasoning: Reasoning, effort: str | None) -> Object:
+    """As OpenRouter takes it, which fits it to each model."""
+    wide: Object = {}
+    if reasoning.enabled is False:
+        wide["enabled"] = False
+    elif reasoning.budget is not None and reasoning.budget > 0 and reasoning.effort is None:
+        wide["max_tokens"] = reasoning.budget
+    elif effort is not None:
+        wide["effort"] = effort
+    else:
+        wide["enabled"] = True
+    if reasoning.show is False:
+        wide["exclude"] = True
+    return wide
 
 
 def _format(output: OutputFormat) -> Object:

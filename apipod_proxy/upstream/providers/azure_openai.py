@@ -4,6 +4,7 @@ https://learn.microsoft.com/azure/ai-services/openai/reference-preview-latest
 """
 
 from apipod_proxy.upstream.provider import TRACE_HEADERS, Auth, ProviderType, Surface
+from apipod_proxy.upstream.providers.openai import instead_of_chat
 
 TYPE = ProviderType(
     name="azure_openai",
@@ -19,5 +20,6 @@ TYPE = ProviderType(
     auth=Auth.API_KEY,
     forward=TRACE_HEADERS,
     signs="openai_responses",
+    instead=instead_of_chat,
     key_variable="AZURE_OPENAI_API_KEY",
 )

@@ -1,5 +1,9 @@
 """OpenAI. https://platform.openai.com/docs/api-reference"""
 
+from __future__ import annotations
+
+from apipod_proxy.dialect.openai_models import loses_thinking
+from apipod_proxy.dialect.vocabulary import Call
 from apipod_proxy.upstream.provider import TRACE_HEADERS, ProviderType, Surface
 
 OPENAI_SURFACES = {
@@ -15,11 +19,18 @@ OPENAI_SURFACES = {
     "models": Surface("/v1/models"),
 }
 
+
+def instead_of_chat(call: Call, model: str) -> str | None:
+    """The newest models think beside tools only in Responses."""
+    return "openai_responses" if loses_thinking(call, model) else None
+
+
 TYPE = ProviderType(
     name="openai",
     base_url="https://api.openai.com/v1",
     surfaces={**OPENAI_SURFACES, "input_tokens": Surface("/v1/responses/input_tokens")},
     forward=TRACE_HEADERS | {"openai-beta", "openai-organization", "openai-project", "idempotency-key"},
     signs="openai_responses",
+    instead=instead_of_chat,
     key_variable="OPENAI_API_KEY",
 )

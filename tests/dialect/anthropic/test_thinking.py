@@ -74,6 +74,7 @@ def asked(
 
 OLD = Aim("claude-sonnet-4-5", 64000)
 NEW = Aim("claude-opus-4-6", 64000)
+NEWEST = Aim("claude-opus-4-7", 64000)
 SUMMARIZED = {"type": "adaptive", "display": "summarized"}
 
 
@@ -90,8 +91,10 @@ SUMMARIZED = {"type": "adaptive", "display": "summarized"}
         (Reasoning(True, "low"), Aim("m", 1200), (None, None, 1200, ("reasoning",))),
         (Reasoning(True, "low"), NEW, (SUMMARIZED, "low", 64000, ())),
         (Reasoning(True, "minimal", show=False), NEW, ({"type": "adaptive"}, "low", 64000, ())),
-        (Reasoning(True, budget=9000), NEW, (SUMMARIZED, "high", 64000, ())),
-        (Reasoning(True, budget=60000), NEW, (SUMMARIZED, "xhigh", 64000, ())),
+        (Reasoning(True, budget=9000), NEW, (SUMMARIZED, "medium", 64000, ())),
+        (Reasoning(True, budget=60000), NEW, (SUMMARIZED, "high", 64000, ())),
+        (Reasoning(True, "xhigh"), NEW, (SUMMARIZED, "high", 64000, ())),
+        (Reasoning(True, "xhigh"), NEWEST, (SUMMARIZED, "xhigh", 64000, ())),
         (Reasoning(True, budget=-1), NEW, (SUMMARIZED, None, 64000, ())),
         (Reasoning(False, "none"), NEW, ({"type": "disabled"}, None, 64000, ())),
         (Reasoning(budget=0), OLD, ({"type": "disabled"}, None, 64000, ())),

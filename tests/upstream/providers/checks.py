@@ -40,11 +40,11 @@ async def ask(rig: Rig, client: str, model: str, **more: Any) -> Answer:
     body: dict[str, Any] = {"model": model, "messages": messages, **more}
     if client == CHAT:
         messages.insert(0, {"role": "developer", "content": "Be brief."})
-        body |= {"max_completion_tokens": 50, "store": False, "presence_penalty": 0}
+        body = {"max_completion_tokens": 50, "store": False, "presence_penalty": 0} | body
         if body.get("stream"):
             body["stream_options"] = {"include_usage": True}
     else:
-        body |= {"max_tokens": 50, "system": "Be brief."}
+        body = {"max_tokens": 50, "system": "Be brief."} | body
     return await post(rig, CLIENTS[client], body)
 
 
@@ -153,3 +153,43 @@ class ProviderChecks:
         assert (found["usage"]["input_tokens"], found["usage"]["output_tokens"]) == (7, 3)
         assert found["model"] == f"{self.name}-1/good"
         self.check_dialect(RESPONSES, rig.fakes.arrived[-1].path, answer.body)
+
+
+class NewestModelsChecks(ProviderChecks):
+    """For those who serve OpenAI's own models."""
+
+    @pytest.mark.parametrize(
+        ("model", "more", "spoken"),
+        [
+            ("gpt-5.2", {"thinking": {"type": "enabled", "budget_tokens": 8192}}, RESPONSES),
+            ("gpt-5.2", {"thinking": {"type": "disabled"}}, CHAT),
+            ("gpt-5.2", {}, CHAT),
+            ("gpt-5.1", {"thinking": {"type": "enabled", "budget_tokens": 8192}}, CHAT),
+        ],
+    )
+    async def test_a_client_of_messages_has_thinking_and_tools(
+        self, rig: Rig, model: str, more: dict[str, Any], spoken: str
+    ) -> None:
+        tools = [{"name": "look", "input_schema": {"type": "object"}}]
+        answer = await ask(rig, MESSAGES, f"{self.name}-0/{model}", stream=True, tools=tools, **more)
+        assert answer.status == 200, answer.body
+        assert text_and_usage(MESSAGES, answer, True) == ("Hello", 7, 3)
+        arrived = rig.fakes.arrived[-1]
+        assert arrived.path == self.fake.voices[spoken].path
+        assert arrived.body["tools"]
+        if spoken == RESPONSES:
+            assert arrived.body["reasoning"] == {"effort": "medium", "summary": "auto"}
+            assert "x-apipod-dropped" not in answer.headers
+
+    async def test_without_tools_they_think_in_chat(self, rig: Rig) -> None:
+        thinking = {"type": "enabled", "budget_tokens": 8192}
+        answer = await ask(rig, MESSAGES, f"{self.name}-0/gpt-5.2", thinking=thinking)
+        assert answer.status == 200, answer.body
+        assert rig.fakes.arrived[-1].path == self.fake.voices[CHAT].path
+        assert rig.fakes.arrived[-1].body["reasoning_effort"] == "medium"
+
+    async def test_a_client_of_chat_is_passed_on(self, rig: Rig) -> None:
+        tools = [{"type": "function", "function": {"name": "look"}}]
+        answer = await ask(rig, CHAT, f"{self.name}-0/gpt-5.2", tools=tools, reasoning_effort="high")
+        assert answer.status == 200, answer.body
+        assert rig.fakes.arrived[-1].path == self.fake.voices[CHAT].path

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from tests.upstream.providers.checks import ProviderChecks
+from tests.upstream.providers.checks import NewestModelsChecks
 
 
-class TestAzureOpenai(ProviderChecks):
+class TestAzureOpenai(NewestModelsChecks):
     name = "azure_openai"
