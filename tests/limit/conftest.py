@@ -132,21 +132,24 @@ async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
 
 
 @pytest.fixture
+def redis_url(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The Redis of all tests, which is never slow: what is exact in it is only about right while it is away, and a busy machine is no slow Redis."""
+    monkeypatch.setattr(link, "TIMEOUT", 5.0)
+    return redis_url
+
+
+@pytest.fixture
 def clock() -> Clock:
     return Clock()
 
 
 @pytest.fixture(params=["memory", "redis"])
-async def rig(
-    request: pytest.FixtureRequest, redis_prefix: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Rig]:
+async def rig(request: pytest.FixtureRequest, redis_prefix: str, clock: Clock) -> AsyncIterator[Rig]:
     limits: MemoryLimits | RedisLimits
     if request.param == "memory":
         limits = MemoryLimits(clock)
     else:
         url = request.getfixturevalue("redis_url")
-        # What is exact in Redis is only about right while it is away, and a busy machine is no slow Redis.
-        monkeypatch.setattr(link, "TIMEOUT", 5.0)
         limits = RedisLimits(url, prefix=redis_prefix, clock=clock, own_time=False)
         await limits.start(patience=5)
         assert limits.status() == ""
