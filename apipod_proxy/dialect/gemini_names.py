@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,11 @@ NAME = "gemini"
 
 SKIP_VALIDATION = "skip_thought_signature_validator"
 """Stands in for a signature that another model's call does not have; the API documents it for that use."""
+
+# SDKs that take it for base64 write it in the standard alphabet, and those that take it for bytes encode it.
+_STAND_INS = frozenset(
+    {SKIP_VALIDATION, SKIP_VALIDATION.replace("_", "/"), b64encode(SKIP_VALIDATION.encode()).decode()}
+)
 
 REASONS: Mapping[str, StopReason] = {
     "STOP": StopReason.STOP,
@@ -174,6 +180,11 @@ def camel_deep(value: Json) -> Json:
 
 
 _GENERATION = re.compile(r"gemini-(\d+)(?:\.(\d+))?")
+
+
+def stands_in(signature: str) -> bool:
+    """Whether it says no more than that there is no signature."""
+    return signature in _STAND_INS
 
 
 def generation(model: str) -> float | None:

@@ -23,7 +23,7 @@ import orjson
 from apipod_proxy.dialect import custom_tools, lenient, media_types
 from apipod_proxy.dialect.dropped import Dropped
 from apipod_proxy.dialect.fields import Object, a_list, a_text, an_object, opt_text, required
-from apipod_proxy.dialect.gemini_names import NAME, SKIP_VALIDATION, camel_keys, generation
+from apipod_proxy.dialect.gemini_names import NAME, SKIP_VALIDATION, camel_keys, generation, stands_in
 from apipod_proxy.dialect.places import place_of
 from apipod_proxy.dialect.signatures import Signed, unwrap_base64
 from apipod_proxy.dialect.vocabulary import (
@@ -109,7 +109,7 @@ class ContentsReader:
         part = camel_keys(an_object(value, path), path)
         signature = part.get("thoughtSignature")
         signed = None
-        if signature and a_text(signature, f"{path}.thoughtSignature").replace("/", "_") != SKIP_VALIDATION:
+        if signature and not stands_in(a_text(signature, f"{path}.thoughtSignature")):
             signed = unwrap_base64(signature)
         if part.get("functionCall") is not None:
             parts.append(self._call(part["functionCall"], signed, place, f"{path}.functionCall"))

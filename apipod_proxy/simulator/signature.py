@@ -10,8 +10,9 @@ import binascii
 import hashlib
 
 _LENGTH = 192
-# What Google's documentation allows in place of a signature for calls that another model made.
-SKIPPED = frozenset({"skip_thought_signature_validator", "context_engineering_is_the_way_to_go"})
+# What Google's documentation allows in place of a signature for calls that another model made; SDKs take it for bytes and encode it.
+_SKIPPED = ("skip_thought_signature_validator", "context_engineering_is_the_way_to_go")
+SKIPPED = frozenset({*_SKIPPED, *(base64.urlsafe_b64encode(text.encode()).decode() for text in _SKIPPED)})
 
 
 def sign(kind: str, text: str) -> str:

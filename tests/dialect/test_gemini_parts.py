@@ -328,7 +328,14 @@ def test_signatures_of_others_come_back_to_them() -> None:
     ]
 
 
-@pytest.mark.parametrize("stand_in", ["skip_thought_signature_validator", "skip/thought/signature/validator"])
+@pytest.mark.parametrize(
+    "stand_in",
+    [
+        "skip_thought_signature_validator",
+        "skip/thought/signature/validator",
+        "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I=",
+    ],
+)
 def test_a_stand_in_for_a_signature_is_none(stand_in: str) -> None:
     (message,) = read(model({"functionCall": {"name": "f"}, "thoughtSignature": stand_in}))
     assert isinstance(message.parts[0], ToolCall)
