@@ -354,7 +354,8 @@ class Answer:
         reason = REASONS.get(state.finish, StopReason.OTHER) if state.finish else StopReason.STOP
         if self._blocked is not None and not state.finish:
             reason = StopReason.CONTENT_FILTER
-        if reason is StopReason.STOP and state.calls:
+        if state.calls and reason in (StopReason.STOP, StopReason.MALFORMED_CALL):
+            # A call of a tool that was never offered is one that the client can answer.
             reason = StopReason.TOOL_USE
         extra = Opaque(NAME, state.extra) if state.extra else None
         events.append(Finish(reason, choice, None, state.finish or None, extra))

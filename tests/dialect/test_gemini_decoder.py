@@ -389,6 +389,11 @@ def test_reasons_have_a_meaning(word: str, reason: StopReason) -> None:
     assert decode(ROW, sse(chunk(finish=word)))[-2] == Finish(reason, raw=word)
 
 
+def test_a_call_of_a_tool_that_was_never_offered_is_a_call() -> None:
+    events = decode(ROW, sse(chunk({"functionCall": {"name": "f"}}, finish="UNEXPECTED_TOOL_CALL")))
+    assert events[-2] == Finish(StopReason.TOOL_USE, raw="UNEXPECTED_TOOL_CALL")
+
+
 def test_grounding_becomes_annotations_by_characters() -> None:
     grounding = {
         "groundingChunks": [
