@@ -4,7 +4,7 @@ each item is completed when it is done, and all items when the response is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import orjson
 
@@ -264,10 +264,11 @@ class Answer:
         self._note(item, raw)
         kind = str(raw.get("type"))
         if kind == "message":
-            if not any(part.get("text") or part.get("refusal") for part in objects(raw.get("content"))):
+            content = listed(raw.get("content"))
+            if not any(part.get("text") or part.get("refusal") for part in objects(content)):
                 block, _ = self._block(item, "opaque", 0)
                 events.append(OpaqueBlock(Opaque(NAME, raw, "message"), block))
-            for index, part in enumerate(listed(raw.get("content"))):
+            for index, part in zip(_places(item, ("text", "refusal"), len(content)), content, strict=True):
                 if isinstance(part, dict):
                     self._content(item, index, part, raw, events)
         elif kind == "reasoning":
@@ -301,12 +302,15 @@ class Answer:
         if not text:
             return
         item.said[part, index] = item.said.get((part, index), 0) + len(text)
-        if part == "text":
+        if part in ("text", "refusal"):
+            before = len(item.blocks)
             block, new = self._block(item, part, index)
-            about = Opaque(NAME, {**item.kept, "content_index": index}) if new else None
-            events.append(TextDelta(text, block, extra=about))
-        elif part == "refusal":
-            events.append(RefusalDelta(text, self._block(item, part, index)[0]))
+            about = Opaque(NAME, {**item.kept, "content_index": before}) if new else None
+            events.append(
+                TextDelta(text, block, extra=about)
+                if part == "text"
+                else RefusalDelta(text, block, extra=about)
+            )
         elif part == "call":
             events.append(ToolArgs(text, self._block(item, part, 0)[0]))
         else:
@@ -325,7 +329,8 @@ class Answer:
     def _reasoning(self, item: _Item, raw: Object, events: list[Event]) -> None:
         item.kept = item.kept or _marks(raw)
         for key in ("summary", "content"):
-            for index, part in enumerate(listed(raw.get(key))):
+            parts = listed(raw.get(key))
+            for index, part in zip(_places(item, (key,), len(parts)), parts, strict=True):
                 if isinstance(part, dict):
                     self._rest(item, key, index, part.get("text"), events)
         sealed = a_text(raw.get("encrypted_content"))
@@ -457,6 +462,15 @@ _HANDLERS: Mapping[str, Callable[[Answer, Object, list[Event]], None]] = {
     "response.function_call_arguments.done": Answer.silent,
     "response.custom_tool_call_input.done": Answer.silent,
 }
+
+
+def _places(item: _Item, kinds: tuple[str, ...], count: int) -> Sequence[int]:
+    """The indexes under which the stream spoke of an item's ``count`` parts of these kinds: some servers count on from item to item."""
+    said = sorted({index for kind, index in item.said if kind in kinds})
+    if not said or said[-1] < count:
+        return range(count)
+    said = said[:count]
+    return [*said, *range(said[-1] + 1, said[-1] + 1 + count - len(said))]
 
 
 def _marks(raw: Object) -> Object:

@@ -265,8 +265,7 @@ class Encoder:
         item = self._open
         if isinstance(item, Message) and item.block == event.block and item.kind == kind:
             return item
-        extra = event.extra if isinstance(event, TextDelta) else None
-        own: Object = extra.payload if extra and extra.dialect == NAME else {}
+        own: Object = event.extra.payload if event.extra and event.extra.dialect == NAME else {}
         if not isinstance(item, Message) or (own and not own.get("content_index")):
             self._close_open()
             self._close_calls()

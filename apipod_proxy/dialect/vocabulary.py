@@ -296,6 +296,7 @@ class RefusalDelta(NamedTuple):
     text: str
     block: int = 0
     choice: int = 0
+    extra: Opaque | None = None
 
 
 class ThinkingDelta(NamedTuple):

@@ -294,7 +294,31 @@ STREAMS: dict[str, tuple[list[dict[str, Any]], list[Event]]] = {
             done({**MESSAGE, "content": [{"type": "refusal", "refusal": "no way"}]}),
             completed(),
         ],
-        [START, RefusalDelta("no"), RefusalDelta(" way"), *finish()],
+        [START, RefusalDelta("no", extra=ABOUT), RefusalDelta(" way"), *finish()],
+    ),
+    "parts counted on from item to item": (
+        [
+            created(),
+            delta("reasoning_text", "hm"),
+            done({"type": "reasoning", "id": "rs_1", "content": [{"type": "reasoning_text", "text": "hm!"}]}),
+            added(MESSAGE, 1),
+            delta("output_text", "one", 1, content_index=3),
+            done(
+                text_item("one")
+                | {"content": [{"text": "one"}, {"text": "two"}, {"type": "refusal", "refusal": "no"}]},
+                1,
+            ),
+            completed(),
+        ],
+        [
+            START,
+            ThinkingDelta("hm", extra=own(part="content")),
+            ThinkingDelta("!"),
+            TextDelta("one", 1, extra=ABOUT),
+            TextDelta("two", 2, extra=own(id="msg_1", content_index=1)),
+            RefusalDelta("no", 3, extra=own(id="msg_1", content_index=2)),
+            *finish(),
+        ],
     ),
     "a search by the provider": (
         [

@@ -295,6 +295,11 @@ def test_refusals_are_parts_of_the_message() -> None:
     assert item["content"][1] == {"type": "refusal", "refusal": "no"}
 
 
+def test_a_refusal_keeps_the_name_of_its_item() -> None:
+    (item,) = items([RefusalDelta("no", extra=Opaque(NAME, {"id": "msg_1", "content_index": 0})), *STOP])
+    assert item["id"] == "msg_1"
+
+
 def test_citations_of_others_are_links_into_the_text() -> None:
     encoder = ROW.encoder(INFO)
     own = {"type": "file_citation", "file_id": "x"}
