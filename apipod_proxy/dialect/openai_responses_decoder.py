@@ -467,7 +467,7 @@ _HANDLERS: Mapping[str, Callable[[Answer, Object, list[Event]], None]] = {
 def _places(item: _Item, kinds: tuple[str, ...], count: int) -> Sequence[int]:
     """The indexes under which the stream spoke of an item's ``count`` parts of these kinds: some servers count on from item to item."""
     said = sorted({index for kind, index in item.said if kind in kinds})
-    if not said or said[-1] < count:
+    if not count or not said or said[-1] < count:
         return range(count)
     said = said[:count]
     return [*said, *range(said[-1] + 1, said[-1] + 1 + count - len(said))]
