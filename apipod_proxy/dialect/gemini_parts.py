@@ -496,4 +496,7 @@ def arguments_object(arguments: str) -> Object:
         value = lenient.loads_exactly(arguments.encode("utf-8", "surrogatepass"))
     except orjson.JSONDecodeError:
         return {"arguments": arguments}
+    if value is None:
+        # What some models write for a tool without parameters.
+        return {}
     return value if isinstance(value, dict) else {"arguments": value}

@@ -18,7 +18,8 @@ class Frame(NamedTuple):
 class FrameReader:
     """Takes ``\\n``, ``\\r\\n`` and ``\\r`` as line ends, one optional blank after the colon, several ``data`` lines, comments.
 
-    A line that begins with a brace is taken as data: some providers put an error into a started stream as a bare JSON line.
+    A line that begins with a brace is taken as data: some providers put an error into a started stream as a bare JSON line, and llama.cpp
+    as the value of a field of its own.
     """
 
     __slots__ = (
@@ -132,6 +133,9 @@ class FrameReader:
             self._event = name.decode("utf-8", "replace")
         elif line.startswith(b"{"):
             self._add(line)
+        elif line.startswith(b"error:"):
+            self._event = "error"
+            self._add(line[6:].lstrip())
 
     def _add(self, value: bytes) -> None:
         if self._skipping:

@@ -286,7 +286,7 @@ def test_a_result_without_its_call_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
-    [("", {}), ('{"a": 1}', {"a": 1}), ("[1]", {"arguments": [1]}), ('{"a": ', {"arguments": '{"a": '})],
+    [("", {}), ("null", {}), ('{"a": 1}', {"a": 1}), ("[1]", {"arguments": [1]}), ('{"a": ', {"arguments": '{"a": '})],
 )
 def test_arguments_become_an_object(arguments: str, expected: Any) -> None:
     assert arguments_object(arguments) == expected

@@ -23,6 +23,10 @@ STREAMS = {
     "byte order mark": (b"\xef\xbb\xbfdata: 1\n\n", [("", b"1")]),
     "utf-8": ('data: {"a":"déjà 😀"}\r\n\r\n'.encode(), [("", '{"a":"déjà 😀"}'.encode())]),
     "a bare json line": (b'data: 1\n\n{"error":"x"}\n\n', [("", b"1"), ("", b'{"error":"x"}')]),
+    "an error as a field": (
+        b'data: 1\n\nerror: {"x":1}\n\ndata: 2\n\n',
+        [("", b"1"), ("error", b'{"x":1}'), ("", b"2")],
+    ),
     "other fields": (b"id: 7\nretry: 10\ndata: 1\n\n", [("", b"1")]),
     "blank lines in a row": (b"\n\n\ndata: 1\n\n\n\ndata: 2\n\n", [("", b"1"), ("", b"2")]),
     "two blanks after the colon": (b"data:  1\n\n", [("", b" 1")]),

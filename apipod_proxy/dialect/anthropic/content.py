@@ -299,4 +299,7 @@ def arguments_of(text: str) -> Object:
         value = lenient.loads_exactly(text.encode("utf-8", "surrogatepass"))
     except orjson.JSONDecodeError:
         return {"arguments": text}
+    if value is None:
+        # What some models write for a tool without parameters.
+        return {}
     return value if isinstance(value, dict) else {"arguments": value}

@@ -113,7 +113,7 @@ class Decoder:
         if reader is not None:
             reader(self, event, events)
         elif event.get("error"):
-            events.append(failure_of(event))
+            self._error(event, events)
         else:
             events.append(Unknown(text))
 
@@ -258,6 +258,7 @@ class Decoder:
         events.append(Heartbeat())
 
     def _error(self, event: Object, events: list[Event]) -> None:
+        self._ended = True
         events.append(failure_of(event))
 
 

@@ -333,6 +333,9 @@ class Encoder:
 
     def _piece(self, tool: _Tool, fragment: str) -> bytes:
         tool.pieces.append(fragment)
+        if fragment == "null" and len(tool.pieces) == 1:
+            # What some models write for a tool without parameters; clients want an object.
+            return b""
         return b"" if tool.event.custom else self._delta("input_json_delta", "partial_json", fragment)
 
     def _opaque(self, event: OpaqueBlock) -> bytes:

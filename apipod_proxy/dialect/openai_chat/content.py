@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 
 from apipod_proxy.dialect import lenient, media_types
@@ -20,6 +21,8 @@ from apipod_proxy.dialect.vocabulary import (
 )
 from apipod_proxy.errors import BadRequest
 
+_WAV = base64.b64encode(b"RIFF").decode()[:5]
+"""How base64 of a WAV file begins."""
 AUDIO_TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav"}
 AUDIO_FORMATS = {
     "audio/mpeg": "mp3",
@@ -125,7 +128,13 @@ def from_url(url: str, kind: str, path: str) -> Media:
 
 def _audio(part: Object, path: str) -> Part:
     at = f"{path}.input_audio"
-    audio = an_object(required(part.get("input_audio"), at), at)
+    given = part.get("input_audio")
+    if isinstance(given, str):
+        # Mistral takes the data, or a URL, without saying what it is.
+        if given.startswith("data:") or "://" in given:
+            return from_url(given, "audio", at)
+        return Media("audio", "audio/wav" if given.startswith(_WAV) else "audio/mpeg", data=given)
+    audio = an_object(required(given, at), at)
     form = a_text(required(audio.get("format"), f"{at}.format"), f"{at}.format")
     data = a_text(required(audio.get("data"), f"{at}.data"), f"{at}.data")
     if data.startswith("data:"):

@@ -109,7 +109,17 @@ class _Choice:
 class Decoder:
     """One stream. Ends at ``[DONE]``, or at its end if each choice has its finish reason."""
 
-    __slots__ = ("_choices", "_ended", "_extras", "_ids", "_quirks", "_reader", "_started", "_whole")
+    __slots__ = (
+        "_choices",
+        "_ended",
+        "_extras",
+        "_failed",
+        "_ids",
+        "_quirks",
+        "_reader",
+        "_started",
+        "_whole",
+    )
 
     def __init__(self, ids: IdMaker, quirks: Quirks = NO_QUIRKS, *, whole: bool = False) -> None:
         self._whole = whole
@@ -119,6 +129,7 @@ class Decoder:
         self._choices: dict[int, _Choice] = {}
         self._started = False
         self._ended = False
+        self._failed = False
         self._extras: Object = {}
 
     def feed(self, data: bytes) -> list[Event]:
@@ -134,6 +145,9 @@ class Decoder:
         if self._ended:
             return events
         if not self._choices or not all(choice.finished for choice in self._choices.values()):
+            if self._failed:
+                # Groq sends nothing behind an error.
+                return events
             raise Truncated("the stream ended before a finish reason")
         self._ended = True
         events.append(End())
@@ -157,6 +171,7 @@ class Decoder:
         if not isinstance(chunk, dict):
             events.append(Unknown(text))
         elif chunk.get("error") or name == "error":
+            self._failed = True
             events.append(failure_of(chunk))
         else:
             self.chunk(chunk, events)

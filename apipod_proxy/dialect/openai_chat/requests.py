@@ -263,7 +263,10 @@ def _reasoning(source: Object) -> Reasoning | None:
         result.budget = opt_int(wide, "max_tokens", "$.reasoning")
         hidden = opt_bool(wide, "exclude", "$.reasoning")
         result.show = None if hidden is None else not hidden
-    if effort is not None:
+    if effort == "default":
+        # Groq's word for a model that is to think as it likes.
+        result.enabled = True
+    elif effort is not None:
         if effort not in efforts.ORDER:
             raise BadRequest(
                 f"Expected one of {', '.join(efforts.ORDER)}, got {effort!r}", "$.reasoning_effort"

@@ -52,6 +52,19 @@ MARK = {"type": "ephemeral"}
             {"type": "input_audio", "input_audio": {"data": "data:audio/ogg;base64,QQ==", "format": "ogg"}},
             Media("audio", "audio/ogg", data="QQ=="),
         ),
+        ({"type": "input_audio", "input_audio": "QQ=="}, Media("audio", "audio/mpeg", data="QQ==")),
+        (
+            {"type": "input_audio", "input_audio": "UklGRiQAAABXQVZF"},
+            Media("audio", "audio/wav", data="UklGRiQAAABXQVZF"),
+        ),
+        (
+            {"type": "input_audio", "input_audio": "data:audio/ogg;base64,QQ=="},
+            Media("audio", "audio/ogg", data="QQ=="),
+        ),
+        (
+            {"type": "input_audio", "input_audio": "http://x/a.mp3"},
+            Media("audio", url="http://x/a.mp3"),
+        ),
         ({"type": "file", "file": {"file_id": "f1"}}, Media("document", file_id="f1")),
         (
             {"type": "file", "file": {"file_data": "data:application/pdf;base64,QQ==", "filename": "a.pdf"}},

@@ -439,6 +439,15 @@ CASES: dict[str, tuple[bytes, list[Any]]] = {
         + data(chunk({}, "stop")),
         [("failure", "bad", 400), START, STOP, END],
     ),
+    "an error, and nothing behind it": (
+        data(chunk({"content": "Hello"}))
+        + b'event: error\ndata: {"error":{"message":"no","status_code":400}}\n\n',
+        [START, TEXT, ("failure", "no", 400)],
+    ),
+    "an error of llama.cpp": (
+        data(chunk({"content": "Hello"})) + b'error: {"code":500,"message":"no","type":"server_error"}\n\n',
+        [START, TEXT, ("failure", "no", 500)],
+    ),
     "an error within a chunk": (
         stream(chunk({"content": "Hello"}), chunk({}, "error", error={"message": "no", "code": 402})),
         [START, TEXT, ("failure", "no", 402), STOP, END],
@@ -466,8 +475,8 @@ def test_a_stream_that_is_cut_off_never_ends_well(name: str) -> None:
             events = decode(ROW, text[:size])
         except Truncated:
             continue
-        # Only behind the finish reason of every choice, or the last mark.
-        assert any(isinstance(event, Finish) for event in events), text[:size]
+        # Only behind the finish reason of every choice, the last mark, or an error.
+        assert any(isinstance(event, (Finish, Failure)) for event in events), text[:size]
 
 
 @settings(max_examples=60)

@@ -130,6 +130,7 @@ def test_other_spellings_mean_the_same() -> None:
     [
         ({"reasoning_effort": "low"}, Reasoning(True, "low")),
         ({"reasoning_effort": "none"}, Reasoning(False, "none")),
+        ({"reasoning_effort": "default"}, Reasoning(True)),
         ({"reasoning": {"effort": "high", "exclude": True}}, Reasoning(True, "high", show=False)),
         ({"reasoning": {"max_tokens": 2000}}, Reasoning(True, budget=2000)),
         ({"reasoning": {"enabled": False}}, Reasoning(False)),
