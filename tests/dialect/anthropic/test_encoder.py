@@ -386,9 +386,9 @@ def test_arguments_that_are_no_object_are_kept_under_a_name() -> None:
 
 
 def test_arguments_that_are_null_are_an_empty_object() -> None:
-    events = [ToolOpen("t", "f", 0), ToolArgs("null", 0)]
+    events: list[Event] = [ToolOpen("t", "f", 0), ToolArgs("null", 0)]
     assert fold(ROW, events)["content"][0]["input"] == {}
-    assert "input_json_delta" not in stream(ROW, [*events, End()]).decode()
+    assert "input_json_delta" not in written(ROW, [*events, End()]).decode()
 
 
 def test_context_management_stands_beside_the_delta() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from apipod_proxy.dialect import ProtocolError, Quirks, Truncated
 from apipod_proxy.dialect.openai_chat import ROW
-from apipod_proxy.dialect.vocabulary import Finish, Opaque, Start, Unknown
+from apipod_proxy.dialect.vocabulary import Failure, Finish, Opaque, Start, Unknown
 from tests.dialect.openai_chat.cases import DONE, USAGE, brief, chunk, data, stream, tool
 from tests.dialect.wire import decode, every_byte, ids
 
