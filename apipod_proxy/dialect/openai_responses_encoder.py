@@ -1,7 +1,7 @@
 """Events to answers of the Responses API: the numbered event sequence of a stream, and whole responses.
 
 The stream of one item is: added · its parts and deltas · done, with the whole item in it. Texts and reasoning are closed when something else
-begins; calls, which may interleave, when text or reasoning begins, or at the end.
+begins; calls, which may interleave, when another begins and their arguments are whole, when text or reasoning begins, or at the end.
 """
 
 from __future__ import annotations
@@ -228,12 +228,21 @@ class Encoder:
             self._emit(kind, fields)
         self._done(item, status)
 
+    def _close_call(self, block: int, status: str = "completed") -> None:
+        call = self._calls.pop(block)
+        for kind, fields in call.closing():
+            self._emit(kind, fields)
+        self._done(call, status)
+
     def _close_calls(self, status: str = "completed") -> None:
-        for call in self._calls.values():
-            for kind, fields in call.closing():
-                self._emit(kind, fields)
-            self._done(call, status)
-        self._calls.clear()
+        for block in list(self._calls):
+            self._close_call(block, status)
+
+    def _close_whole_calls(self) -> None:
+        """Before another call: OpenAI's own never overlap, and there are clients that keep in mind one at a time."""
+        for block, call in list(self._calls.items()):
+            if call.is_whole():
+                self._close_call(block)
 
     def _close_all(self, status: str) -> None:
         # What is cut short is the last thing that was said.
@@ -388,6 +397,7 @@ class Encoder:
 
     def tool_open(self, event: ToolOpen) -> None:
         self._close_open()
+        self._close_whole_calls()
         if event.signature and event.signed_by:
             self._sealed(wrap(event.signature, event.signed_by, CALL))
         index = self._new_index()

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from apipod_proxy.dialect import AnswerInfo, custom_tools
 from apipod_proxy.dialect.openai_responses_items import NAME, choice_of
+from apipod_proxy.dialect.shapes import is_whole
 from apipod_proxy.dialect.vocabulary import Call as Request
 from apipod_proxy.dialect.vocabulary import Failure, Json, Usage
 from apipod_proxy.errors import Kind
@@ -190,6 +191,10 @@ class Call:
         if self.held:
             return custom_tools.from_arguments(text)
         return text if text or self.custom else "{}"
+
+    def is_whole(self) -> bool:
+        """Whether nothing more can come; of a text that is no JSON it cannot be told."""
+        return (self.held or not self.custom) and is_whole(self.pieces)
 
     def begun(self) -> Object:
         return self._item("", "in_progress")

@@ -156,6 +156,32 @@ def test_interleaved_calls_are_items_of_their_own() -> None:
     ] == ['{"x":1}', '{"y":2}', "{}"]
 
 
+def test_a_call_is_done_before_the_next_one_begins() -> None:
+    events: list[Event] = [
+        ToolOpen("a", "f", 1),
+        ToolArgs('{"x":', 1),
+        ToolArgs("1}", 1),
+        ToolOpen("b", "patch", 2),
+        ToolArgs('{"input":"hi"}', 2),
+        ToolOpen("c", "raw", 3, custom=True),
+        ToolArgs("{}", 3),
+        ToolOpen("d", "f", 4),
+        ToolArgs("{}", 4),
+        *STOP,
+    ]
+    call = a_call(Tool("f"), Tool("patch", custom=True), Tool("raw", custom=True))
+    assert [item["call_id"] for item in items(events, call)] == ["a", "b", "c", "d"]
+    sent = payloads(stream(ROW, events, call))
+    ends = [
+        (event["type"].rpartition(".")[2], event["output_index"])
+        for event in sent
+        if event["type"].startswith("response.output_item.")
+    ]
+    assert ends[:4] == [("added", 0), ("done", 0), ("added", 1), ("done", 1)]
+    # Free text has no end of its own.
+    assert ends[4:] == [("added", 2), ("added", 3), ("done", 2), ("done", 3)]
+
+
 def test_a_custom_tool_that_crossed_as_a_function_comes_back_as_custom() -> None:
     events: list[Event] = [
         ToolOpen("a", "patch", 0),
