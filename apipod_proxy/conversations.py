@@ -17,11 +17,16 @@ from apipod_proxy.dialect.identity import read_request
 from apipod_proxy.dialect.openai_responses_encoder import Encoder
 from apipod_proxy.dialect.openai_responses_items import NAME
 from apipod_proxy.dialect.openai_responses_memory import (
+    REFERENCE,
     continued,
     input_items,
+    item_not_found,
     kept,
     not_found,
     previous_id,
+    references,
+    resolved,
+    response_of,
     wants_keeping,
 )
 from apipod_proxy.dialect.vocabulary import Call, End, Event, Json
@@ -212,8 +217,10 @@ class Conversations:
         if previous is None and not self._keep_ms:
             await self._gateway.complete(x, client)
             return
-        asked = x.body
         kept_by = self._kept_by(x)
+        if self._keep_ms and REFERENCE in x.body:
+            await self._resolve(x, kept_by)
+        asked = x.body
         own = await self._go_on(x, previous, kept_by) if previous is not None else True
         # What the provider keeps by its own id is not the gateway's to keep.
         keeps = own and self._keep_ms > 0 and wants_keeping(members)
@@ -229,6 +236,35 @@ class Conversations:
         asking = self._gateway.parts.asking
         surfaces = [asking.type_of(pair.candidate).surfaces for pair in self._gateway.way(x).plan.pairs]
         return {spoken[NAME].quirks.keeps_responses for spoken in surfaces if NAME in spoken}
+
+    async def _resolve(self, x: Exchange, kept_by: set[bool]) -> None:
+        """Put what the client names by id, of answers that are kept here, into the request. Raises where nobody knows an item."""
+        assert x.principal is not None
+        answers: dict[str, dict[str, dict[str, Json]]] = {}
+        items: dict[str, dict[str, Json]] = {}
+        for item_id in references(x.body):
+            response_id = response_of(item_id)
+            if response_id is None and True in kept_by:
+                continue
+            if response_id is not None and response_id not in answers:
+                answers[response_id] = await self._outputs(response_id, x.principal.user.id)
+            item = answers[response_id].get(item_id) if response_id is not None else None
+            if item is None:
+                raise item_not_found(item_id)
+            items[item_id] = item
+        if items:
+            x.body = resolved(x.body, items)
+            x.top = read_request(NAME, x.body)
+
+    async def _outputs(self, response_id: str, owner: str) -> dict[str, dict[str, Json]]:
+        """The items of a kept answer by their ids; none where it is not kept."""
+        for wait in (SECOND_LOOK, 0.0):
+            response = await self.read(response_id, owner)
+            if response is not None:
+                return {item["id"]: item for item in orjson.loads(response)["output"]}
+            if wait:
+                await asyncio.sleep(wait)
+        return {}
 
     async def _go_on(self, x: Exchange, previous: str, kept_by: set[bool]) -> bool:
         """Put the conversation into the request. False where only its provider knows it; raises where nobody can."""

@@ -300,6 +300,57 @@ async def test_another_process_goes_on_at_once(
     assert len(simulator.requests[-1].body["messages"]) == 7
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("name", ["chat", "messages", "gemini", "own"])
+async def test_items_that_are_named_by_their_ids_reach_the_provider(
+    serve: Serve, simulator: Simulator, sdk: Sdk, name: str, stream: bool
+) -> None:
+    client = sdk(await serve(catalog(simulator.url)))
+    tool = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}}
+    user = {"role": "user", "content": "use look"}
+    asked = {"model": "messages/m", "tools": [tool], "reasoning": {"effort": "low"}}
+    first = await respond(client, stream, **asked, input=[user])
+    assert {item.type for item in first.output} >= {"message", "function_call"}
+    call = next(item for item in first.output if item.type == "function_call")
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "forty-two"}
+    named = [{"type": "item_reference", "id": item.id} for item in first.output]
+    asked["model"] = f"{name}/m"
+    second = await respond(client, stream, **asked, input=[user, *named, result])
+    sent = orjson.dumps(simulator.requests[-1].body).decode()
+    assert "item_reference" not in sent
+    assert "I will use a tool." in sent
+    assert "forty-two" in second.output_text
+    # An answer to a request that named items may be gone on from as well.
+    if name != "own":
+        await respond(client, stream, model="chat/m", input="more", previous_response_id=second.id)
+        roles = [message["role"] for message in simulator.requests[-1].body["messages"]]
+        assert roles == ["user", "assistant", "tool", "assistant", "user"]
+
+
+async def test_items_that_nobody_keeps_are_refused_as_the_api_refuses_them(
+    serve: Serve, simulator: Simulator, sdk: Sdk
+) -> None:
+    rig = await serve(catalog(simulator.url))
+    ann, bob = sdk(rig), sdk(rig, OTHER)
+    made = await turn(ann)
+    unkept = await turn(ann, store=False)
+    sent = len(simulator.requests)
+    for client, item_id in (
+        (bob, made.output[0].id),
+        (ann, unkept.output[0].id),
+        (ann, made.output[0].id.replace("_0", "_7")),
+        (ann, "msg_of_a_provider"),
+    ):
+        with pytest.raises(openai.NotFoundError) as caught:
+            await turn(client, input=[{"type": "item_reference", "id": item_id}])
+        assert caught.value.param == "input"
+    assert len(simulator.requests) == sent
+    # A provider that keeps its own answers it.
+    own = await turn(ann, model="own/m", input=[{"type": "item_reference", "id": "msg_of_a_provider"}])
+    assert own.status == "completed"
+    assert simulator.requests[-1].body["input"] == [{"type": "item_reference", "id": "msg_of_a_provider"}]
+
+
 def test_a_request_that_cannot_be_read_does_not_keep_others_from_being_written() -> None:
     good = Turn("resp_1", "ann", None, 1, 2, b'{"input":"hi"}', {"output": []})
     assert [row.id for row in rows_of([good._replace(id="resp_0", body=b"[]"), good])] == ["resp_1"]

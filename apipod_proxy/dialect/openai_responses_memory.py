@@ -1,10 +1,13 @@
 """Conversations that a client of Responses goes on with by ``previous_response_id``: what to keep of a response, and the request that goes on.
 
 Kept is the whole conversation as items, as JSON, under the id of its last response; the caller stores it. Instructions are not part of it:
-the API gives those of each request alone.
+the API gives those of each request alone. Other clients name each item of earlier answers by its id: ``item_reference``.
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Mapping
 
 import orjson
 
@@ -15,6 +18,12 @@ from apipod_proxy.errors import BadRequest, ClientError
 
 LEFT_OUT = frozenset({"status", "created_by"})
 """Of an output item, what no input item has to have."""
+
+REFERENCE = b"item_reference"
+"""Stands in every request that names items instead of repeating them."""
+
+_OWN_ITEM = re.compile(r"[a-z]+_(req_[\w-]+)_\d+", re.ASCII)
+"""The ids that the encoder gives to items."""
 
 
 def previous_id(members: Members) -> str | None:
@@ -43,6 +52,27 @@ def continued(body: bytes, conversation: bytes) -> bytes:
     return orjson.dumps(source)
 
 
+def references(body: bytes) -> list[str]:
+    """The ids of the items that a request names instead of repeating them."""
+    return [item["id"] for item in _items(parse(body).get("input")) if _is_reference(item)]
+
+
+def response_of(item_id: str) -> str | None:
+    """The id of the response that holds an item; None where another than the encoder gave it its id."""
+    found = _OWN_ITEM.fullmatch(item_id)
+    return None if found is None else f"resp_{found[1]}"
+
+
+def resolved(body: bytes, items: Mapping[str, Object]) -> bytes:
+    """The request with ``items`` in the places of their references."""
+    source = parse(body)
+    source["input"] = [
+        _as_input(items.get(item["id"], item)) if _is_reference(item) else item
+        for item in _items(source.get("input"))
+    ]
+    return orjson.dumps(source)
+
+
 def input_items(conversation: bytes, outputs: int, response_id: str) -> list[Object]:
     """The items of a conversation but its last ``outputs``, as the API lists them: texts as parts, and each item with an id."""
     items = orjson.loads(conversation)
@@ -67,6 +97,21 @@ def not_found(response_id: str) -> ClientError:
     error.code = "previous_response_not_found"
     error.param = "previous_response_id"
     return error
+
+
+def item_not_found(item_id: str) -> ClientError:
+    """The error for an item that is not kept, worded as the API's."""
+    error: ClientError = BadRequest(
+        f"Item with id '{item_id}' not found. Items are not persisted when `store` is set to false. "
+        "Try again with `store` set to true, or remove this item from your input.",
+    )
+    error.status = 404
+    error.param = "input"
+    return error
+
+
+def _is_reference(item: Json) -> bool:
+    return isinstance(item, dict) and item.get("type") == "item_reference" and isinstance(item.get("id"), str)
 
 
 def _items(value: Json) -> list[Json]:

@@ -9,11 +9,16 @@ import pytest
 from apipod_proxy.dialect.members import DECODER
 from apipod_proxy.dialect.openai_responses import ROW
 from apipod_proxy.dialect.openai_responses_memory import (
+    REFERENCE,
     continued,
     input_items,
+    item_not_found,
     kept,
     not_found,
     previous_id,
+    references,
+    resolved,
+    response_of,
     wants_keeping,
 )
 from apipod_proxy.dialect.vocabulary import (
@@ -128,3 +133,42 @@ def test_items_that_went_in_are_listed_without_those_that_came_out() -> None:
         {"id": "msg_1", **text, "role": "assistant", "content": [{"type": "output_text", "text": "b"}]},
         {"id": "item_x_2", "type": "function_call_output", "call_id": "c", "output": "d"},
     ]
+
+
+def test_a_request_that_names_items_gets_them_in_their_places() -> None:
+    answer = fold(ROW, [TextDelta("so"), ToolOpen("c1", "f", 2), ToolArgs("{}", 2), End()])
+    said, called = answer["output"]
+    result = {"type": "function_call_output", "call_id": "c1", "output": "x"}
+    named = body(
+        input=[
+            {"role": "user", "content": "hi"},
+            {"type": "item_reference", "id": said["id"]},
+            {"type": "item_reference", "id": called["id"]},
+            {"type": "item_reference", "id": "fc_of_a_provider"},
+            result,
+        ]
+    )
+    assert REFERENCE in named
+    assert references(named) == [said["id"], called["id"], "fc_of_a_provider"]
+    assert [response_of(item) for item in references(named)] == [answer["id"], answer["id"], None]
+    put = json.loads(resolved(named, {said["id"]: said, called["id"]: called}))["input"]
+    assert [(item.get("type"), item.get("status")) for item in put] == [
+        (None, None),
+        ("message", None),
+        ("function_call", None),
+        ("item_reference", None),
+        ("function_call_output", None),
+    ]
+    assert put[1]["content"] == said["content"]
+
+
+@pytest.mark.parametrize("given", ["hi", None, [], ["odd", {"type": "item_reference"}, {"id": "msg_1"}]])
+def test_a_request_may_name_no_items(given: Any) -> None:
+    assert references(body(input=given)) == []
+
+
+def test_an_unknown_item_is_refused_in_the_words_of_the_api() -> None:
+    refused = item_not_found("rs_9")
+    error = json.loads(ROW.encode_error(refused, "req_1"))["error"]
+    assert (refused.status, error["type"], error["param"]) == (404, "invalid_request_error", "input")
+    assert "Item with id 'rs_9' not found." in error["message"]
