@@ -243,6 +243,12 @@ def _is_film(uri: str) -> bool:
     return "://www.youtube.com/" in uri or "://youtu.be/" in uri
 
 
+def _is_empty_ask(message: Message) -> bool:
+    return message.role is Role.USER and all(
+        isinstance(part, Text) and not part.text for part in message.parts
+    )
+
+
 def _is_stored(uri: str) -> bool:
     """Whether a URI names a file kept by Google, which nobody else can load."""
     return not uri.startswith(("http://", "https://")) or ".googleapis.com/v" in uri.partition("?")[0]
@@ -274,6 +280,8 @@ class ContentsWriter:
                 continue
             parts = self._assistant(message) if message.role is Role.ASSISTANT else self._user(message)
             self._add("model" if message.role is Role.ASSISTANT else "user", parts)
+        if not self.contents and any(map(_is_empty_ask, self.call.messages)):
+            self._add("user", [{"text": ""}])
         if not self.contents and self.system:
             # The API wants a turn; an instruction alone is asked as one.
             self._add("user", self.system)
@@ -442,7 +450,7 @@ class ContentsWriter:
             if not self.fetches_urls:
                 raise BadRequest("This model does not load URLs; send the content as base64", where())
             out["fileData"] = {"fileUri": media.url}
-            if media_type and not _is_film(media.url):
+            if media_type and (media.media_type or not _is_film(media.url)):
                 out["fileData"]["mimeType"] = media_type
         elif media.file_id is not None and "://" in media.file_id:
             out["fileData"] = {"fileUri": media.file_id}

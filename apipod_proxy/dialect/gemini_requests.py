@@ -20,6 +20,7 @@ from apipod_proxy.dialect.fields import (
 )
 from apipod_proxy.dialect.gemini_names import NAME, camel_deep, camel_keys, generation
 from apipod_proxy.dialect.gemini_parts import ContentsReader, ContentsWriter
+from apipod_proxy.dialect.shapes import objects
 from apipod_proxy.dialect.vocabulary import (
     Call,
     Json,
@@ -82,9 +83,13 @@ def decode_request(body: bytes, *, model: str | None = None, stream: bool | None
     messages = _read_system(source.get("systemInstruction"))
     if (cached := opt_text(source, "cachedContent", "$")) is not None:
         messages.append(Message(Role.USER, [Opaque(NAME, {"cachedContent": cached}, "$.cachedContent")]))
-    turns = ContentsReader().read(required(source.get("contents"), "$.contents"), "$.contents")
+    contents = required(source.get("contents"), "$.contents")
+    turns = ContentsReader().read(contents, "$.contents")
     if not turns:
-        raise BadRequest("At least one turn with a part is needed", "$.contents")
+        if not any(turn.get("parts") for turn in objects(contents)):
+            raise BadRequest("At least one turn with a part is needed", "$.contents")
+        # The API answers to an empty text.
+        turns = [Message(Role.USER, [Text("")])]
     call = Call(NAME, name, messages + turns, stream=bool(stream), include_usage=True)
     for index, tool in enumerate(_tools(source)):
         _read_tool(call, tool, f"$.tools[{index}]")
@@ -99,7 +104,7 @@ def decode_request(body: bytes, *, model: str | None = None, stream: bool | None
         # The keys of labels are the user's own.
         Opaque(NAME, {key: value if key == "labels" else camel_deep(value)}, key)
         for key, value in source.items()
-        if key not in READ
+        if key not in READ and value is not None
     ]
     return call
 
@@ -135,14 +140,19 @@ def _tools(source: Object) -> list[Object]:
 def _read_tool(call: Call, source: Object, path: str) -> None:
     tool = camel_keys(source, path)
     for key, value in tool.items():
+        if value is None:
+            # Some clients write all the kinds of tools that they know.
+            continue
         if key != "functionDeclarations":
             call.tools.append(Tool(key, hosted=Opaque(NAME, {key: camel_deep(value)}, f"{path}.{key}")))
             continue
-        for index, item in enumerate(a_list(value or [], f"{path}.{key}")):
+        for index, item in enumerate(a_list(value, f"{path}.{key}")):
             at = f"{path}.{key}[{index}]"
             declared = camel_keys(an_object(item, at), at)
             raw = declared.get("parametersJsonSchema")
-            kept = {name: value for name, value in declared.items() if name not in DECLARED}
+            kept = {
+                name: value for name, value in declared.items() if name not in DECLARED and value is not None
+            }
             what = knobs(kept)
             if raw is not None:
                 kept["parametersJsonSchema"] = raw
@@ -173,7 +183,11 @@ def _read_choice(call: Call, source: Object | None) -> None:
         call.tool_choice = one if names else ToolChoice("required")
     elif calling:
         call.tool_choice = ToolChoice("allowed", names) if names else ToolChoice("auto")
-    kept = {key: camel_deep(value) for key, value in config.items() if key != "functionCallingConfig"}
+    kept = {
+        key: camel_deep(value)
+        for key, value in config.items()
+        if key != "functionCallingConfig" and value is not None
+    }
     if mode == "VALIDATED":
         kept["functionCallingConfig"] = {"mode": mode}
     if kept:
@@ -198,15 +212,16 @@ def _read_config(call: Call, config: Object) -> None:
     call.modalities = [name.lower() for name in opt_texts(config, "responseModalities", path)]
     call.output = _read_output(config, path)
     call.reasoning = _read_thinking(opt_object(config, "thinkingConfig", path), f"{path}.thinkingConfig")
-    kept = {key: camel_deep(value) for key, value in config.items() if key not in KNOBS}
+    kept = {key: camel_deep(value) for key, value in config.items() if key not in KNOBS and value is not None}
     if call.output is None and config.get("responseMimeType") not in (None, "text/plain"):
         kept |= {
             key: config[key]
             for key in ("responseMimeType", "responseSchema", "responseJsonSchema")
             if key in config
         }
-    elif call.output and config.get("responseJsonSchema") is not None:
-        kept["responseJsonSchema"] = config["responseJsonSchema"]
+    elif call.output and (schema := config.get("responseJsonSchema")) is not None:
+        # It crosses as the form of the answer; only which of the two members it stood in does not.
+        call.extra.append(Opaque(NAME, {"generationConfig": {"responseJsonSchema": schema}}))
     call.extra += [
         Opaque(NAME, {"generationConfig": {key: value}}, f"generationConfig.{key}")
         for key, value in kept.items()
@@ -229,9 +244,9 @@ def _read_thinking(source: Object | None, path: str) -> Reasoning | None:
     level = opt_text(config, "thinkingLevel", path)
     effort = level.lower() if level and level.upper() != "THINKING_LEVEL_UNSPECIFIED" else None
     enabled = None if budget is None and effort is None else budget != 0
-    return Reasoning(
-        enabled, effort, budget, adaptive=budget == -1, show=opt_bool(config, "includeThoughts", path)
-    )
+    # Thoughts are not told unless they are asked for.
+    show = opt_bool(config, "includeThoughts", path) or False
+    return Reasoning(enabled, effort, budget, adaptive=budget == -1, show=show)
 
 
 # Ours → Gemini
@@ -253,6 +268,11 @@ def encode_request(call: Call, aim: Aim) -> Encoded:
     writer.write()
     if not writer.contents:
         raise BadRequest("At least one message with content is needed", "$.messages")
+    first = writer.contents[0]
+    begins = first["role"] == "model" and any("functionCall" in part for part in first["parts"])
+    if begins and writer.cached_content is None:
+        # The API refuses a call that no turn of the user's stands before; an empty one will do.
+        writer.contents.insert(0, {"role": "user", "parts": [{"text": ""}]})
     body: Object = {"contents": writer.contents}
     if writer.system:
         body["systemInstruction"] = {"parts": writer.system}

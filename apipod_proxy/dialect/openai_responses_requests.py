@@ -109,7 +109,7 @@ def _rest(source: Object) -> list[Opaque]:
         # What only asks for more to be told, and is told to clients of this dialect anyway, is no loss elsewhere.
         Opaque(NAME, {key: value}, "" if key == "include" and value in ([SEALED], [LOGPROBS], []) else key)
         for key, value in source.items()
-        if key not in READ and key not in PINNED
+        if key not in READ and key not in PINNED and value is not None
     ]
     for key, known in (
         ("reasoning", ("effort", "summary", "generate_summary")),

@@ -79,6 +79,10 @@ PARTS: dict[str, tuple[dict[str, Any], Part]] = {
         {"fileData": {"fileUri": "https://www.youtube.com/watch?v=x"}},
         Media("video", url="https://www.youtube.com/watch?v=x"),
     ),
+    "a film with a type": (
+        {"fileData": {"fileUri": "https://www.youtube.com/watch?v=x", "mimeType": "video/mp4"}},
+        Media("video", "video/mp4", url="https://www.youtube.com/watch?v=x"),
+    ),
     "a stored file": (
         {"fileData": {"fileUri": "gs://bucket/a.png", "mimeType": "image/png"}},
         Media("image", "image/png", file_id="gs://bucket/a.png"),
@@ -286,7 +290,13 @@ def test_a_result_without_its_call_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
-    [("", {}), ("null", {}), ('{"a": 1}', {"a": 1}), ("[1]", {"arguments": [1]}), ('{"a": ', {"arguments": '{"a": '})],
+    [
+        ("", {}),
+        ("null", {}),
+        ('{"a": 1}', {"a": 1}),
+        ("[1]", {"arguments": [1]}),
+        ('{"a": ', {"arguments": '{"a": '}),
+    ],
 )
 def test_arguments_become_an_object(arguments: str, expected: Any) -> None:
     assert arguments_object(arguments) == expected

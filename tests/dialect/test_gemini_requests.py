@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from apipod_proxy.dialect import Aim, Quirks
+from apipod_proxy.dialect import Aim, Quirks, json_schema
 from apipod_proxy.dialect.gemini_requests import (
     BUDGETS,
     decode_request,
     encode_request,
     thinking_config,
 )
+from apipod_proxy.dialect.openai_chat import ROW as CHAT
 from apipod_proxy.dialect.vocabulary import (
     Call,
     Media,
@@ -442,17 +443,54 @@ def test_reasoning_is_said_as_the_model_knows_it(
 
 
 LEVELS: list[tuple[dict[str, Any], Reasoning]] = [
-    ({"thinkingBudget": 0}, Reasoning(False, None, 0)),
-    ({"thinking_budget": -1}, Reasoning(True, None, -1, adaptive=True)),
+    ({"thinkingBudget": 0}, Reasoning(False, None, 0, show=False)),
+    ({"thinking_budget": -1}, Reasoning(True, None, -1, adaptive=True, show=False)),
     ({"thinkingLevel": "HIGH", "include_thoughts": True}, Reasoning(True, "high", show=True)),
     ({"includeThoughts": False}, Reasoning(show=False)),
-    ({"thinkingLevel": "THINKING_LEVEL_UNSPECIFIED"}, Reasoning()),
+    ({"thinkingLevel": "THINKING_LEVEL_UNSPECIFIED"}, Reasoning(show=False)),
 ]
 
 
 @pytest.mark.parametrize(("config", "reasoning"), LEVELS)
 def test_thinking_configs_are_read(config: dict[str, Any], reasoning: Reasoning) -> None:
     assert read(generationConfig={"thinkingConfig": config}).reasoning == reasoning
+
+
+def test_what_is_null_says_nothing() -> None:
+    declared = {"name": "f", "response": None, "parameters": None}
+    call = read(
+        tools=[{"codeExecution": None, "functionDeclarations": [declared]}, {"functionDeclarations": None}],
+        generationConfig={"speechConfig": None, "thinkingConfig": None},
+        toolConfig={"retrievalConfig": None},
+        labels=None,
+    )
+    assert call.tools == [Tool("f", parameters=json_schema.from_gemini(None))]
+    assert (call.extra, call.reasoning) == ([], None)
+
+
+def test_a_schema_in_either_member_is_no_loss_elsewhere() -> None:
+    config = {"responseMimeType": "application/json", "responseJsonSchema": SCHEMA}
+    call = read(generationConfig=config)
+    assert list(CHAT.encode_request(call, Aim("gpt-5")).dropped) == []
+    assert write(call)["generationConfig"] == config
+
+
+def test_an_empty_ask_is_asked() -> None:
+    empty = [{"role": "user", "parts": [{"text": ""}]}]
+    call = read(contents=empty, systemInstruction={"parts": [{"text": "be brief"}]})
+    assert call.messages[-1] == Message(Role.USER, [Text("")])
+    body = write(call)
+    assert (body["contents"], body["systemInstruction"]) == (empty, {"parts": [{"text": "be brief"}]})
+
+
+def test_a_call_at_the_beginning_stands_behind_an_empty_turn() -> None:
+    turns = [
+        Message(Role.ASSISTANT, [Text("so"), ToolCall("a", "f", "{}")]),
+        Message(Role.USER, [ToolResult("a", [Text("x")])]),
+    ]
+    contents = write(a_call(messages=turns))["contents"]
+    assert [turn["role"] for turn in contents] == ["user", "model", "user"]
+    assert contents[0]["parts"] == [{"text": ""}]
 
 
 def test_a_conversation_of_another_dialect_crosses_whole() -> None:

@@ -382,6 +382,11 @@ def test_a_given_mode_overrules_the_body() -> None:
     assert not decode_request(json.dumps(RICH).encode(), stream=False).stream
 
 
+def test_what_is_null_says_nothing() -> None:
+    call = read(truncation=None, context_management=None, include=None, reasoning=None)
+    assert call.extra == []
+
+
 @pytest.mark.parametrize(
     ("include", "named"),
     [(["reasoning.encrypted_content"], []), (["web_search_call.action.sources"], ["include"])],
