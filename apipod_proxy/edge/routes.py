@@ -19,7 +19,8 @@ from apipod_proxy.errors import MethodNotAllowed, NotFound, UpgradeRequired
 
 GENERATE = ":generateContent"
 STREAM_GENERATE = ":streamGenerateContent"
-GEMINI_PREFIXES = ("/v1beta/models/", "/v1/models/")
+GEMINI_PREFIXES = ("/v1beta/models/", "/v1/models/", "/v1beta/")
+"""The longer ones first. Without ``models/`` there are clients that take a name with a slash in it for a path of its own."""
 
 GeminiHandle = Callable[[Request, str, bool], Awaitable[Answer]]
 """(request, model, whether it is streamed)."""

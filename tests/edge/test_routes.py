@@ -56,6 +56,8 @@ async def test_hot_paths_are_found_as_they_stand_on_the_wire() -> None:
         ("/v1/models/gemini-3-flash:streamGenerateContent", "gemini-3-flash True"),
         ("/v1beta/models/vendor%2Fname:free:generateContent", "vendor/name:free False"),
         ("/v1beta/models/m:countTokens", "count m"),
+        ("/v1beta/vendor/name:generateContent", "vendor/name False"),
+        ("/v1beta/vendor/name:free:streamGenerateContent", "vendor/name:free True"),
     ],
 )
 async def test_paths_of_gemini_hold_the_model_and_the_verb(serve: Serve, path: str, said: str) -> None:
