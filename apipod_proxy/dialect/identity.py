@@ -175,6 +175,7 @@ class TopLevel:
         "model",
         "places",
         "stream",
+        "usage_option",
     )
 
     def __init__(self, dialect: str, model: str, members: Members, brief: bytes = b"") -> None:
@@ -185,6 +186,8 @@ class TopLevel:
         """The request, with its long strings cut short where they are most of it: enough for who looks for names and types."""
         self.stream = False
         self.include_usage = False
+        self.usage_option = False
+        """Whether ``stream_options`` ask for it, as every provider understands."""
         self.max_tokens: int | None = None
         self.choices = 1
         self.compact = True
@@ -348,11 +351,23 @@ def _read_abridged(dialect: str, form: str, body: bytes, model: str, stream: boo
     return result
 
 
+def _wishes_usage(raw: Raw | None) -> bool:
+    """Whether the member ``usage`` of a Chat request is the wish of OpenRouter's clients: ``{"include": true}``."""
+    if raw is None:
+        return False
+    try:
+        wish = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return isinstance(wish, dict) and wish.get("include") is True
+
+
 def _fill(result: TopLevel, top: Any, stream: bool) -> None:
     kind = type(top)
     if kind is ChatTop:
         result.stream = top.stream is True
-        result.include_usage = top.stream_options is not None and top.stream_options.include_usage is True
+        result.usage_option = top.stream_options is not None and top.stream_options.include_usage is True
+        result.include_usage = result.usage_option or _wishes_usage(result.members.get("usage"))
         if top.n is not None:
             result.choices = whole(top.n, "$.n") or 1
         asked = top.max_completion_tokens
@@ -468,7 +483,7 @@ def for_upstream(body: bytes, top: TopLevel, model: str, quirks: Quirks) -> Forw
         return Forwarded(
             rewrite(body, top, changes, drop=drop) if changes or drop else body, tuple(sorted(drop))
         )
-    if top.stream and quirks.stream_usage and not top.include_usage:
+    if top.stream and quirks.stream_usage and not top.usage_option:
         changes["stream_options"] = _with_usage(members.get("stream_options"))
     if not quirks.developer_role and DEVELOPER.stand_in(top.brief):
         # An escaped quote cannot end a member's name, so this never matches inside a string.
@@ -491,7 +506,7 @@ def _needs_only_its_model(top: TopLevel, quirks: Quirks) -> bool:
     if not quirks.developer_role or quirks.max_tokens_field:
         return False
     if quirks.stream_usage:
-        return top.include_usage or not top.stream
+        return top.usage_option or not top.stream
     return "stream_options" not in members
 
 

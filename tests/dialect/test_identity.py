@@ -154,6 +154,21 @@ def test_usage_is_asked_for_in_streams() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [({"include": True}, True), ({"include": False}, False), ({}, False), (True, False), (None, False)],
+)
+def test_clients_of_openrouter_wish_for_usage_in_their_own_way(usage: object, expected: bool) -> None:
+    body, top = chat(usage=usage)
+    assert top.include_usage is expected
+    # It goes up as it is, and asked for in the way of all others as well.
+    assert json.loads(for_upstream(body, top, "up", NO_QUIRKS).body) == CHAT | {
+        "model": "up",
+        "usage": usage,
+        "stream_options": {"include_usage": True},
+    }
+
+
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("size", [1, 40_000])
 def test_the_model_is_replaced_wherever_it_stands(place: int, size: int) -> None:

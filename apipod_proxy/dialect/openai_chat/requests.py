@@ -70,6 +70,7 @@ READ = frozenset(
         "service_tier",
         "prompt_cache_key",
         "store",
+        "usage",
     }
 )
 FIXED = (
@@ -97,7 +98,10 @@ def decode_request(body: bytes, *, model: str | None = None, stream: bool | None
     options = opt_object(source, "stream_options", "$") or {}
     call = Call(NAME, name, MessagesReader().read(source.get("messages")))
     call.stream = bool(opt_bool(source, "stream", "$"))
-    call.include_usage = opt_bool(options, "include_usage", "$.stream_options") is True
+    wish = source.get("usage")
+    # OpenRouter's clients ask for it in their own way.
+    wished = isinstance(wish, dict) and wish.get("include") is True
+    call.include_usage = opt_bool(options, "include_usage", "$.stream_options") is True or wished
     limit = opt_int(source, "max_completion_tokens", "$")
     call.max_tokens = opt_int(source, "max_tokens", "$") if limit is None else limit
     if call.max_tokens is not None and call.max_tokens < 1:

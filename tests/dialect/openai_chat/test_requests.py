@@ -123,6 +123,9 @@ def test_other_spellings_mean_the_same() -> None:
         "json_schema", None, "n"
     )
     assert decode(stream_options={"include_usage": True}).include_usage
+    assert decode(usage={"include": True}).include_usage
+    assert not decode(usage={"include": "yes"}).include_usage
+    assert not decode(usage=True).include_usage
 
 
 @pytest.mark.parametrize(
