@@ -344,6 +344,10 @@ class Encoder:
             self.dropped.add(payload.what)
             return b""
         block: Object = payload.payload
+        if block.get("type") == "compaction" and isinstance(summary := block.get("content"), str):
+            # Clients gather it from its delta.
+            out = self._close_all() + self._start_block(event.block, "opaque", block | {"content": None})
+            return out + self._delta("compaction_delta", "content", summary) + self._close()
         if block.get("type") not in _STREAMED_INPUT:
             return self._close_all() + self._start_block(event.block, "opaque", block) + self._close()
         out = self._close_all() + self._start_block(event.block, "opaque", block | {"input": {}})
@@ -437,7 +441,7 @@ class FoldingEncoder(Encoder):
         if kind == "input_json_delta":
             self._arguments.append(value)
         else:
-            block[field] = block.get(field, "") + value
+            block[field] = (block.get(field) or "") + value
         return b""
 
     def _stop(self) -> bytes:

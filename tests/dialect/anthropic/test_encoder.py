@@ -385,6 +385,15 @@ def test_arguments_that_are_no_object_are_kept_under_a_name() -> None:
     assert arguments("[1]") == {"arguments": [1]}
 
 
+def test_a_summary_of_the_conversation_comes_in_its_delta() -> None:
+    block = {"type": "compaction", "content": "so far"}
+    events: list[Event] = [OpaqueBlock(Opaque("anthropic", block, "compaction"), 0), End()]
+    begun, delta = payloads(written(ROW, events))[1:3]
+    assert begun["content_block"] == {"type": "compaction", "content": None}
+    assert delta["delta"] == {"type": "compaction_delta", "content": "so far"}
+    assert fold(ROW, events)["content"] == [block]
+
+
 def test_arguments_that_are_null_are_an_empty_object() -> None:
     events: list[Event] = [ToolOpen("t", "f", 0), ToolArgs("null", 0)]
     assert fold(ROW, events)["content"][0]["input"] == {}
