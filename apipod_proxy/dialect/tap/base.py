@@ -68,6 +68,9 @@ def payload_of(event: bytes) -> Payload:
     found = list(_DATA.finditer(event))
     name = _NAME.search(event)
     title = name[1] if name else b""
+    if event.startswith(b"error:"):
+        # llama.cpp puts errors into a field of their own.
+        return Payload(b"error", event[len(b"error:") :].strip(), -1)
     if len(found) == 1:
         return Payload(title, found[0][1], found[0].start(1))
     return Payload(title, b"\n".join(line[1] for line in found), -1)

@@ -54,6 +54,14 @@ def test_an_error_chunk_of_a_known_beginning_is_seen() -> None:
     assert tap.feed(CHAT[1]) == b""
 
 
+def test_an_error_in_a_field_of_its_own_is_seen() -> None:
+    tap = Tap("openai_chat", UP)
+    tap.feed(CHAT[1])
+    assert tap.feed(b'error: {"code":500,"message":"busy","type":"server_error"}\n\n') == b""
+    assert tap.failure is not None
+    assert (tap.failure.message, tap.failure.status) == ("busy", 500)
+
+
 def test_data_over_several_lines_is_renamed_too() -> None:
     tap = Tap("openai_chat", "mine")
     out = tap.feed(b'data: {"model": "up-model",\ndata: "choices": []}\n\n')
