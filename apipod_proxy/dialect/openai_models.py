@@ -6,15 +6,30 @@ https://platform.openai.com/docs/guides/reasoning; the pages of the models say w
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from apipod_proxy.dialect.efforts import USUAL
-from apipod_proxy.dialect.vocabulary import Call
+from apipod_proxy.dialect.vocabulary import Call, Json
 
 _TAKES_EFFORT = re.compile(
-    r"(?:^|/)(?:gpt-(?:[5-9]|\d\d|oss)|o[1-9](?:-|$)|codex|grok-3-mini|gemini-(?:2\.5|[3-9]))", re.IGNORECASE
+    r"(?:^|/)(?:gpt-(?:[5-9]|\d\d|oss)|o[1-9](?:-|$)|codex|grok-3-mini|grok-4\.[3-9](?!\d)|deepseek-v[4-9]|gemini-(?:2\.5|[3-9]))",
+    re.IGNORECASE,
 )
 """Others refuse the whole request for it, or were never heard of."""
 _VERSION = re.compile(r"(?:^|/)gpt-(\d+)(?:\.(\d+))?", re.IGNORECASE)
+_FIXED = (
+    "temperature",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "stop",
+)
+"""What OpenAI's own refuse; the two first they take at their default."""
+_FREE_WITHOUT_THINKING = frozenset({"temperature", "top_p", "logprobs", "top_logprobs"})
+"""What those from 5.1 on take where they are told not to think."""
 _OWN_REASONS = re.compile(r"o[1-9](?:-|$)|gpt-(?:[5-9]|\d\d)(?!-chat)", re.IGNORECASE)
 
 
@@ -24,6 +39,10 @@ def efforts_of(model: str, thinks: bool | None = None) -> tuple[str, ...]:
         return ()
     if "grok-3-mini" in model:
         return ("low", "high")
+    if "grok-4.3" in model:
+        return ("none", *USUAL)
+    if "deepseek-v" in model:
+        return ("low", "high", "max")
     version = _version(model)
     if version < (5, 0):
         return USUAL
@@ -45,6 +64,22 @@ def fixed_sampling(model: str) -> bool:
     name, leave out themselves what a model does not take.
     """
     return _OWN_REASONS.match(model) is not None
+
+
+def refused(body: Mapping[str, Json], model: str, effort: str | None) -> list[str]:
+    """The members of ``body`` for which the model refuses the whole request, if it is asked to think with ``effort``. Clients of other dialects
+    send what is usual there.
+    """
+    if not fixed_sampling(model):
+        return []
+    free = _FREE_WITHOUT_THINKING if effort == "none" and _version(model) >= (5, 1) else ()
+    return [
+        name
+        for name in _FIXED
+        if name not in free
+        and (value := body.get(name)) is not None
+        and not (value == 1 and name in ("temperature", "top_p"))
+    ]
 
 
 def thinks_without_tools(model: str) -> bool:

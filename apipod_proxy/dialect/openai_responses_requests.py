@@ -20,7 +20,7 @@ from apipod_proxy.dialect.fields import (
     parse,
     required,
 )
-from apipod_proxy.dialect.openai_models import efforts_of
+from apipod_proxy.dialect.openai_models import efforts_of, refused
 from apipod_proxy.dialect.openai_responses_items import NAME, ItemsReader, ItemsWriter, choice_of, flat_name
 from apipod_proxy.dialect.vocabulary import (
     Call,
@@ -265,7 +265,14 @@ def encode_request(call: Call, aim: Aim) -> Encoded:
     include = []
     if foreign and efforts_of(aim.model, aim.thinks):
         include.append(SEALED)
-    if call.sampling.logprobs:
+    tells_tokens = call.sampling.logprobs
+    if foreign:
+        effort = body.get("reasoning", {}).get("effort")
+        for name in refused(body | {"logprobs": tells_tokens or None}, aim.model, effort):
+            body.pop(name, None)
+            tells_tokens = tells_tokens and name != "logprobs"
+            writer.dropped.add(name)
+    if tells_tokens:
         include.append(LOGPROBS)
     for extra in call.extra:
         if extra.dialect == NAME:

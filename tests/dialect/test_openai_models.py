@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from apipod_proxy.dialect.efforts import ORDER
@@ -7,6 +9,7 @@ from apipod_proxy.dialect.openai_models import (
     efforts_of,
     fixed_sampling,
     loses_thinking,
+    refused,
     thinks_without_tools,
 )
 from apipod_proxy.dialect.vocabulary import Call, Reasoning, Tool
@@ -34,6 +37,11 @@ from apipod_proxy.dialect.vocabulary import Call, Reasoning, Tool
         ("gpt-5.6", "none low medium high xhigh max"),
         ("grok-3-mini", "low high"),
         ("grok-4", ""),
+        ("grok-4.20-reasoning", ""),
+        ("x-ai/grok-4.3", "none low medium high"),
+        ("grok-4.5", "low medium high"),
+        ("deepseek-chat", ""),
+        ("deepseek-v4-flash", "low high max"),
         ("models/gemini-2.5-flash", "low medium high"),
         ("gemini-2.0-flash", ""),
     ],
@@ -69,6 +77,22 @@ def test_who_knows_better_is_believed() -> None:
 )
 def test_the_name_tells_what_a_model_refuses(model: str, fixed: bool, divided: bool) -> None:
     assert (fixed_sampling(model), thinks_without_tools(model)) == (fixed, divided)
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "names"),
+    [
+        ("gpt-4o", None, []),
+        ("o3", "low", ["temperature", "logprobs", "stop"]),
+        ("gpt-5", "none", ["temperature", "logprobs", "stop"]),
+        ("gpt-5.4", "low", ["temperature", "logprobs", "stop"]),
+        ("gpt-5.4", None, ["temperature", "logprobs", "stop"]),
+        ("gpt-5.4", "none", ["stop"]),
+    ],
+)
+def test_sampling_is_refused_by_models_that_think(model: str, effort: str | None, names: list[str]) -> None:
+    body: dict[str, Any] = {"temperature": 0.5, "top_p": 1, "logprobs": True, "stop": ["x"]}
+    assert refused(body, model, effort) == names
 
 
 @pytest.mark.parametrize(

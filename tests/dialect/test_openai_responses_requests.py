@@ -330,6 +330,18 @@ def test_knobs_that_responses_lacks_are_named() -> None:
     assert dropped(a_call(choices=1, modalities=["text"])) == []
 
 
+def test_sampling_that_the_model_refuses_is_left_out() -> None:
+    sampling = Sampling(temperature=0.5, top_p=1.0, logprobs=True, top_logprobs=2)
+    call = a_call(sampling=sampling, reasoning=Reasoning(True, "high"))
+    names = ["temperature", "logprobs", "top_logprobs"]
+    assert dropped(call, "gpt-5.4") == names
+    assert write(call, "gpt-5.4").keys().isdisjoint(names)
+    assert write(call, "gpt-5.4")["include"] == ["reasoning.encrypted_content"]
+    assert write(call, "gpt-4.1")["temperature"] == 0.5
+    quiet = a_call(sampling=sampling, reasoning=Reasoning(False))
+    assert (write(quiet, "gpt-5.4")["temperature"], dropped(quiet, "gpt-5.4")) == (0.5, [])
+
+
 def test_fields_that_a_provider_refuses_are_dropped() -> None:
     encoded = encode_request(
         read(service_tier="flex"), Aim("m", quirks=Quirks(drop=frozenset({"service_tier"})))

@@ -20,7 +20,7 @@ from apipod_proxy.dialect.fields import (
 )
 from apipod_proxy.dialect.openai_chat.messages import MessagesReader, MessagesWriter
 from apipod_proxy.dialect.openai_chat.names import NAME
-from apipod_proxy.dialect.openai_models import efforts_of, fixed_sampling, thinks_without_tools
+from apipod_proxy.dialect.openai_models import efforts_of, refused, thinks_without_tools
 from apipod_proxy.dialect.vocabulary import (
     Call,
     Json,
@@ -73,17 +73,6 @@ READ = frozenset(
         "usage",
     }
 )
-FIXED = (
-    "temperature",
-    "top_p",
-    "presence_penalty",
-    "frequency_penalty",
-    "logit_bias",
-    "logprobs",
-    "top_logprobs",
-    "stop",
-)
-"""What the newer models of OpenAI refuse; the two first they take at their default."""
 MAX_STOPS = 4
 MAX_USER = 64
 
@@ -324,10 +313,12 @@ def encode_request(call: Call, aim: Aim) -> Encoded:
             body["stream_options"] = {"include_usage": True}
     _write_limits(call, aim, body, dropped)
     _write_sampling(call, aim, body, dropped)
-    if call.dialect != NAME and fixed_sampling(aim.model):
-        _leave_sampling(body, dropped)
     _write_tools(call, aim, body, dropped)
     _write_reasoning(call, aim, body, dropped)
+    if call.dialect != NAME:
+        for name in refused(body, aim.model, body.get("reasoning_effort")):
+            if body.pop(name) is not False:
+                dropped.add(name)
     if call.output is not None:
         body["response_format"] = _format(call.output)
     _write_rest(call, body, dropped)
@@ -368,16 +359,6 @@ def _write_sampling(call: Call, aim: Aim, body: Object, dropped: Dropped) -> Non
             body["top_k"] = call.sampling.top_k
         else:
             dropped.add("top_k")
-
-
-def _leave_sampling(body: Object, dropped: Dropped) -> None:
-    """Clients of other dialects send what is usual there, and would be refused for it."""
-    for name in FIXED:
-        value = body.get(name)
-        if value is not None and not (value == 1 and name in ("temperature", "top_p")):
-            del body[name]
-            if value is not False:
-                dropped.add(name)
 
 
 def _write_tools(call: Call, aim: Aim, body: Object, dropped: Dropped) -> None:
