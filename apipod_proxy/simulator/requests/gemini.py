@@ -312,15 +312,15 @@ class _Contents:
             )
 
     def _model(self, parts: list[JSON], index: int) -> None:
-        if self._calls:
-            raise _unanswered()
+        # Google's own SDKs keep each chunk of a stream as a content, so that several make a turn.
         called = [part for part in parts if "functionCall" in part]
         if called and index == 0:
             raise Refusal(
                 "Please ensure that function call turn comes immediately after a user turn or after a function response turn."
             )
-        self._calls = [part["functionCall"] for part in called]
-        if called and not called[0].get("thoughtSignature") and self._unsigned is None:
+        first = not self._calls
+        self._calls += [part["functionCall"] for part in called]
+        if called and first and not called[0].get("thoughtSignature") and self._unsigned is None:
             self._unsigned = (str(called[0]["functionCall"].get("name")), index + 1)
 
     def _user(self, parts: list[JSON]) -> None:

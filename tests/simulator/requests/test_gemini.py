@@ -89,6 +89,12 @@ def test_responses_belong_to_their_calls_in_any_order() -> None:
     assert read("m", _body(USER, _model(SIGNED, SECOND), _user(*nameless))).rounds == 1
 
 
+def test_chunks_of_a_stream_that_were_kept_as_contents_are_one_turn() -> None:
+    chunks = (_model({"text": "So"}), _model(SIGNED), _model(SECOND), _model({"text": ""}))
+    ask = read("gemini-3-pro", _body(USER, *chunks, _user(ANSWER, NEWS)))
+    assert len(ask.results) == 2
+
+
 def test_a_response_may_hold_images() -> None:
     held = {
         "functionResponse": ANSWER["functionResponse"]
