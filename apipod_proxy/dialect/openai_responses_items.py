@@ -171,6 +171,16 @@ class ItemsReader:
         self._parts(Role.ASSISTANT).append(call)
         self._callers[call.id] = self.messages[-1]
 
+    def picture(self, item: Object, path: str) -> None:
+        """An image that the model made, which other models can be shown, too."""
+        data = opt_text(item, "result", path)
+        form = opt_text(item, "output_format", path) or "png"
+        self._parts(Role.ASSISTANT).append(
+            Media("image", f"image/{form}", data, extra=Opaque(NAME, item))
+            if data
+            else Opaque(NAME, item, path)
+        )
+
     def result(self, item: Object, path: str) -> None:
         output = item.get("output")
         content: list[Part] = []
@@ -220,6 +230,7 @@ _READERS = {
     "reasoning": ItemsReader.reasoning,
     "function_call": ItemsReader.call,
     "custom_tool_call": ItemsReader.call,
+    "image_generation_call": ItemsReader.picture,
     "function_call_output": ItemsReader.result,
     "custom_tool_call_output": ItemsReader.result,
 }
@@ -386,6 +397,8 @@ class ItemsWriter:
                 self.items.append(self._call(part))
             elif isinstance(part, Opaque) and part.dialect == NAME:
                 self.items.append(part.payload)
+            elif isinstance(part, Media) and part.extra and part.extra.dialect == NAME:
+                self.items.append(part.extra.payload)
             else:
                 what = place_of(self.call, message, part)
                 raise BadRequest("This model cannot take such content in a message of its own", what)

@@ -188,6 +188,8 @@ def test_a_turn_of_the_model_is_one_message_and_comes_out_as_its_items() -> None
         {"type": "item_reference", "id": "msg_1"},
         {"id": "msg_1"},
         {"type": "compaction", "encrypted_content": "x"},
+        {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "QQ=="},
+        {"type": "image_generation_call", "id": "ig_1", "status": "failed", "result": None},
         {"type": "tool_search_output", "call_id": "c", "tools": []},
         {"type": "mcp_approval_response", "approve": True},
         {"type": "reasoning", "id": "rs_1", "summary": []},
@@ -202,6 +204,11 @@ def test_a_turn_of_the_model_is_one_message_and_comes_out_as_its_items() -> None
 )
 def test_items_of_the_provider_travel_as_they_are(item: dict[str, Any]) -> None:
     assert write(*read(item)).items == [item]
+
+
+def test_an_image_that_the_model_made_is_one_for_other_models() -> None:
+    item = {"type": "image_generation_call", "id": "ig_1", "result": "QQ==", "output_format": "jpeg"}
+    assert read(item)[0].parts == [Media("image", "image/jpeg", "QQ==", extra=Opaque(NAME, item))]
 
 
 WRONG: list[tuple[Any, str]] = [
