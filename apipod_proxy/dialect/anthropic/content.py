@@ -151,6 +151,19 @@ def _search_result(block: Object, path: str) -> Part:
     )
 
 
+def _tool_reference(block: Object, path: str) -> Part:
+    """What a search for tools found. Others are offered every tool in full, so that its name is all they have to be told."""
+    at = f"{path}.tool_name"
+    name = a_text(required(block.get("tool_name"), at), at)
+    return Media(
+        "document",
+        "text/plain",
+        text=name,
+        cache=_cache(block, path),
+        extra=Opaque(NAME, {"block": block}),
+    )
+
+
 def _sourced(kind: str, block: Object, path: str) -> Media:
     at = f"{path}.source"
     source = an_object(required(block.get("source"), at), at)
@@ -210,6 +223,7 @@ _READERS: dict[str, Callable[[Object, str], Part]] = {
     "image": _image,
     "document": _document,
     "search_result": _search_result,
+    "tool_reference": _tool_reference,
     "tool_use": _tool_use,
     "tool_result": _tool_result,
 }

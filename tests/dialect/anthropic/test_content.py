@@ -227,6 +227,14 @@ def test_a_search_result_is_a_document_to_others_and_itself_here() -> None:
     assert write_media(media, True, "$") == SEARCH
 
 
+def test_a_tool_that_was_found_is_its_name_to_others_and_itself_here() -> None:
+    reference = {"type": "tool_reference", "tool_name": "mcp__news__read"}
+    (media,) = read_blocks([reference], "$")
+    assert isinstance(media, Media)
+    assert (media.kind, media.text, media.name) == ("document", "mcp__news__read", None)
+    assert write_media(media, True, "$") == reference
+
+
 def test_a_document_with_pictures_in_it_is_kept_whole() -> None:
     block = {
         "type": "document",
