@@ -92,6 +92,7 @@ class _Place(NamedTuple):
 _SIGNATURE = _Place(b'"signature"', _LABELLED_OR_EMPTY)
 _DATA = _Place(b'"data"')
 _ENCRYPTED = _Place(b'"encrypted_content"')
+_RESULT = _Place(b'"tool_use_id"', re.compile(rb'\s*:\s*"[A-Za-z0-9_-]*[^A-Za-z0-9_"-]'))
 _CAMEL = _Place(b'"thoughtSignature"')
 _SNAKE = _Place(b'"thought_signature"')
 
@@ -101,14 +102,15 @@ _PLACES: Mapping[str, tuple[tuple[Words | None, tuple[_Place, ...]], ...]] = {
         (Words(b"reasoning_details"), (_SIGNATURE, _DATA)),
         (Words(b"thought_signature"), (_SNAKE,)),
     ),
-    "anthropic": ((None, (_SIGNATURE,)), (Words(b"redacted_thinking"), (_DATA,))),
+    "anthropic": ((None, (_SIGNATURE, _RESULT)), (Words(b"redacted_thinking"), (_DATA,))),
     "gemini": ((None, (_CAMEL,)), (Words(b"thought_signature"), (_SNAKE,))),
     "openai_responses": ((Words(b"encrypted_content"), (_ENCRYPTED,)), (None, (_SIGNATURE,))),
 }
 
 
 def carries_labels(dialect: str, body: bytes) -> bool:
-    """Whether a request brings thinking of another dialect's provider, with its label or unsigned: no provider takes it as it stands.
+    """Whether a request brings thinking of another dialect's provider, with its label or unsigned, or the id of a call that Claude would refuse: it
+    cannot be passed on as it stands.
 
     Asked of every spliced request.
     """

@@ -70,6 +70,8 @@ def test_only_foreign_signatures_and_foreign_places_are_labelled() -> None:
         (b'{"thoughtSignature":"%b"}' % wrap_base64("sig", "anthropic").encode(), True),
         (b'{"thought_signature" : "%b"}' % wrap_base64("sig", "openai_chat", "call").encode(), True),
         (b'{"type":"thinking","thinking":"hm","signature":""}', True),
+        (b'{"type":"tool_result","tool_use_id" : "functions.f:0"}', True),
+        (b'{"type":"tool_result","tool_use_id":"toolu_01-A"}', False),
         (b'{"signature":"EqQBCkYIBRgC"}', False),
         (b'{"encrypted_content":"gAAAAABo"}', False),
         (b'{"thoughtSignature":"CiQBcsjafHZT"}', False),

@@ -233,7 +233,7 @@ _READERS: dict[str, Callable[[Object, str], Part]] = {
 
 
 def tool_id(identity: str) -> str:
-    """An id as Messages takes it: letters, digits, ``_`` and ``-``."""
+    """An id as Claude takes it: letters, digits, ``_`` and ``-``."""
     return _BAD_ID.sub("_", identity) or "_"
 
 
@@ -293,10 +293,10 @@ def _bytes_source(media: Media, own: bool, path: str) -> Object:
     raise BadRequest(f"This model takes no documents of type {kind}, only PDF and text", path)
 
 
-def write_call(call: ToolCall) -> Object:
+def write_call(call: ToolCall, identity: str) -> Object:
     block: Object = {
         "type": "tool_use",
-        "id": tool_id(call.id),
+        "id": identity,
         "name": call.name,
         "input": {custom_tools.INPUT: call.arguments} if call.custom else arguments_of(call.arguments),
     }

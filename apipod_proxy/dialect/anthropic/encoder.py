@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from apipod_proxy.dialect import AnswerInfo, ProtocolError, custom_tools, lenient
-from apipod_proxy.dialect.anthropic.content import arguments_of, tool_id
+from apipod_proxy.dialect.anthropic.content import arguments_of
 from apipod_proxy.dialect.anthropic.errors import failure_body
 from apipod_proxy.dialect.anthropic.names import NAME, WORDS
 from apipod_proxy.dialect.dropped import Dropped
@@ -288,7 +288,7 @@ class Encoder:
         """Begin a call, and write what waited of it."""
         event = tool.event
         out = b"" if event.signature is None else self._call_signature(event, event.signature)
-        content = {"type": "tool_use", "id": tool_id(event.id), "name": event.name, "input": {}} | _own(
+        content = {"type": "tool_use", "id": event.id or "_", "name": event.name, "input": {}} | _own(
             event.extra
         )
         out += self._start_block(event.block, "tool", content)

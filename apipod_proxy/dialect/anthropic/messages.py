@@ -69,6 +69,8 @@ class MessagesWriter:
         self._call = call
         self._own = call.dialect == NAME
         self._signs = aim.signs or NAME
+        self._strict_ids = "claude" in aim.model.lower()
+        """Others take any id, and some models of theirs want to see it again as they wrote it."""
         self._fetches_urls = aim.quirks.fetches_urls
         self._dropped = dropped
         self.system: list[Object] = []
@@ -151,7 +153,7 @@ class MessagesWriter:
         if isinstance(part, ToolCall):
             if part.signature is not None:
                 self._dropped.add("thinking.signature")
-            return self._marked(write_call(part), part.cache)
+            return self._marked(write_call(part, self._id(part.id)), part.cache)
         if isinstance(part, ToolResult):
             return self._result(message, part)
         if isinstance(part, Media):
@@ -177,8 +179,11 @@ class MessagesWriter:
             return {"type": "redacted_thinking", "data": part.signature}
         return {"type": "thinking", "thinking": part.text, "signature": part.signature}
 
+    def _id(self, identity: str) -> str:
+        return tool_id(identity) if self._strict_ids else identity or "_"
+
     def _result(self, message: Message, part: ToolResult) -> Object:
-        out: Object = {"type": "tool_result", "tool_use_id": tool_id(part.call_id)}
+        out: Object = {"type": "tool_result", "tool_use_id": self._id(part.call_id)}
         blocks = [block for item in part.content if (block := self._block(message, item)) is not None]
         if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
             out["content"] = blocks[0]["text"]

@@ -195,14 +195,14 @@ def test_media_that_messages_cannot_hold_are_refused(media: Media) -> None:
 
 
 def test_calls_are_written_with_an_object_and_a_clean_id() -> None:
-    assert write_call(ToolCall("call:1", "f", '{"a":1}')) == {
+    assert write_call(ToolCall("call:1", "f", '{"a":1}'), tool_id("call:1")) == {
         "type": "tool_use",
         "id": "call_1",
         "name": "f",
         "input": {"a": 1},
     }
-    assert write_call(ToolCall("t", "f", "x", custom=True))["input"] == {"input": "x"}
-    assert write_call(ToolCall("t", "f", "{}", extra=Opaque("anthropic", {"caller": 1})))["caller"] == 1
+    assert write_call(ToolCall("t", "f", "x", custom=True), "t")["input"] == {"input": "x"}
+    assert write_call(ToolCall("t", "f", "{}", extra=Opaque("anthropic", {"caller": 1})), "t")["caller"] == 1
     assert [arguments_of(text) for text in ("", "null", "{")] == [{}, {}, {"arguments": "{"}]
     assert arguments_of("[1]") == {"arguments": [1]}
     assert tool_id("") == "_"

@@ -307,7 +307,7 @@ def test_free_text_becomes_the_object_that_a_function_would_get() -> None:
         End(),
     ]
     assert fold(ROW, events)["content"] == [
-        {"type": "tool_use", "id": "call_1", "name": "f", "input": {"input": "free text"}}
+        {"type": "tool_use", "id": "call:1", "name": "f", "input": {"input": "free text"}}
     ]
     assert frames(*events)[2] == ("delta", 0, '{"input":"free text"}')
 

@@ -225,3 +225,16 @@ def test_content_of_another_dialect_is_refused_by_its_path() -> None:
 def test_urls_are_refused_where_the_provider_loads_none() -> None:
     with pytest.raises(BadRequest, match="loads no URLs"):
         foreign(user(Media("image", url="http://x")), quirks=Quirks(fetches_urls=False))
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"), [("claude-opus-4-5", "functions_f_0"), ("kimi-k2", "functions.f:0")]
+)
+def test_only_claude_is_given_ids_of_another_form(model: str, expected: str) -> None:
+    turns = [
+        Message(Role.ASSISTANT, [ToolCall("functions.f:0", "f", "{}")]),
+        Message(Role.USER, [ToolResult("functions.f:0", [Text("x")])]),
+    ]
+    encoded = ROW.encode_request(Call("openai_chat", "m", turns), Aim(model, 9))
+    call, result = (message["content"][0] for message in json.loads(encoded.body)["messages"])
+    assert (call["id"], result["tool_use_id"]) == (expected, expected)
