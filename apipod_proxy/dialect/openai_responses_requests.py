@@ -373,7 +373,7 @@ def _write_settings(call: Call, aim: Aim, body: Object, writer: ItemsWriter) -> 
             body[key] = value
     text: Object = {}
     if call.output is not None:
-        text["format"] = _format(call.output)
+        text["format"] = _format(call.output, own=call.dialect == NAME)
     if call.verbosity is not None:
         text["verbosity"] = call.verbosity
     if text:
@@ -420,13 +420,14 @@ def _drop_unknown(call: Call, writer: ItemsWriter) -> None:
         writer.dropped.add(call.safety.what or "safety")
 
 
-def _format(output: OutputFormat) -> Object:
+def _format(output: OutputFormat, *, own: bool) -> Object:
     if output.kind != "json_schema":
         return {"type": output.kind}
     out: Object = {"type": "json_schema", "name": output.name or "response", "schema": output.schema}
     if output.description is not None:
         out["description"] = output.description
-    out["strict"] = bool(output.strict)
+    if output.strict is not None or not own:
+        out["strict"] = bool(output.strict)
     return out
 
 
