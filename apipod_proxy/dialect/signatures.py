@@ -78,26 +78,25 @@ def unwrap_base64(text: str) -> Signed:
 _STANDARD = str.maketrans("-_", "+/")
 
 _LABEL = rb"@[a-z0-9_]{1,32}(?:/[a-z]{1,8})?:|QG[A-Za-z0-9+/_-]{8}"
-_LABELLED = re.compile(rb'\s*:\s*"(?:' + _LABEL + rb")")
-_LABELLED_OR_EMPTY = re.compile(rb'\s*:\s*"(?:' + _LABEL + rb'|")')
+_LABELLED = rb"(?:" + _LABEL + rb")"
+_LABELLED_OR_EMPTY = rb"(?:" + _LABEL + rb'|")'
+_UNCLEAN = rb'[A-Za-z0-9_-]*+[^A-Za-z0-9_"-]'
 
 
-class _Place(NamedTuple):
-    """A member that holds signatures. ``foreign`` matches what follows the name where it is not the dialect's own."""
-
-    name: bytes
-    foreign: re.Pattern[bytes] = _LABELLED
+def _place(name: bytes, foreign: bytes = _LABELLED) -> re.Pattern[bytes]:
+    """A member, by its name in quotes, whose value begins as one does that is not the dialect's own."""
+    return re.compile(name + rb'\s*+:\s*+"' + foreign)
 
 
-_SIGNATURE = _Place(b'"signature"', _LABELLED_OR_EMPTY)
-_DATA = _Place(b'"data"')
-_ENCRYPTED = _Place(b'"encrypted_content"')
-_RESULT = _Place(b'"tool_use_id"', re.compile(rb'\s*:\s*"[A-Za-z0-9_-]*[^A-Za-z0-9_"-]'))
-_CAMEL = _Place(b'"thoughtSignature"')
-_SNAKE = _Place(b'"thought_signature"')
+_SIGNATURE = _place(b'"signature"', _LABELLED_OR_EMPTY)
+_DATA = _place(b'"data"')
+_ENCRYPTED = _place(b'"encrypted_content"')
+_RESULT = _place(b'"tool_use_id"', _UNCLEAN)
+_CAMEL = _place(b'"thoughtSignature"')
+_SNAKE = _place(b'"thought_signature"')
 
 # The places of each dialect. Before them stands a word without which a request has none of them, where that is sooner looked for.
-_PLACES: Mapping[str, tuple[tuple[Words | None, tuple[_Place, ...]], ...]] = {
+_PLACES: Mapping[str, tuple[tuple[Words | None, tuple[re.Pattern[bytes], ...]], ...]] = {
     "openai_chat": (
         (Words(b"reasoning_details"), (_SIGNATURE, _DATA)),
         (Words(b"thought_signature"), (_SNAKE,)),
@@ -114,15 +113,10 @@ def carries_labels(dialect: str, body: bytes) -> bool:
 
     Asked of every spliced request.
     """
-    find = body.find
     for word, places in _PLACES[dialect]:
         if word is not None and not word.stand_in(body):
             continue
-        for name, foreign in places:
-            at = find(name)
-            while at >= 0:
-                at += len(name)
-                if foreign.match(body, at) is not None:
-                    return True
-                at = find(name, at)
+        for place in places:
+            if place.search(body) is not None:
+                return True
     return False
