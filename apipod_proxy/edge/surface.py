@@ -13,14 +13,15 @@ from apipod_proxy.catalog.model import Role
 from apipod_proxy.dialect import Dialect
 from apipod_proxy.dialect.gemini_array import ArrayFraming
 from apipod_proxy.dialect.identity import TopLevel, read_request
+from apipod_proxy.dialect.misplaced import as_chat
 from apipod_proxy.edge.answer import Answer, DateLine, header_lines
 from apipod_proxy.edge.array_answer import ArrayAnswer
 from apipod_proxy.edge.body import BodyReader
 from apipod_proxy.edge.incoming import Incoming, Request, is_read
 from apipod_proxy.edge.limit_headers import refusal_headers
 from apipod_proxy.edge.middleware import CLIENT_GONE, as_proxy_error
-from apipod_proxy.edge.render import error_headers, status_of
-from apipod_proxy.errors import LimitExceeded, ProxyError
+from apipod_proxy.edge.render import OPENAI, error_headers, status_of
+from apipod_proxy.errors import BadRequest, LimitExceeded, ProxyError
 from apipod_proxy.exchange import Exchange, Outcome
 
 log = logging.getLogger("apipod_proxy.edge")
@@ -169,7 +170,14 @@ class Completions:
 
     def _top(self, request: Request, x: Exchange, model: str | None, stream: bool) -> TopLevel:
         """The top level of the request's body. Raises BadRequest."""
-        return read_request(self._dialect.name, x.body, model=model or "", stream=stream)
+        try:
+            return read_request(self._dialect.name, x.body, model=model or "", stream=stream)
+        except BadRequest as problem:
+            meant = as_chat(x.body) if self._dialect.name == OPENAI and problem.path == "$.messages" else None
+            if meant is None:
+                raise
+            x.body = meant
+            return read_request(OPENAI, meant)
 
     def _read(self, request: Request, x: Exchange, model: str | None, stream: bool) -> None:
         x.top = self._top(request, x, model, stream)

@@ -105,6 +105,19 @@ async def test_a_request_is_read_answered_and_booked_once(desk: OpenDesk) -> Non
     assert x.answered_at is not None
 
 
+async def test_a_request_of_responses_on_the_path_of_chat_is_read_as_chat(desk: OpenDesk) -> None:
+    it = await desk()
+    said = await it.ask(b'{"model": "m", "stream": true, "input": [{"role": "user", "content": "x"}]}')
+    assert said.startswith(b"HTTP/1.1 200")
+    (x,) = it.booked
+    assert (x.requested_model, x.streamed, x.dialect.name) == ("m", True, "openai_chat")
+    assert orjson.loads(x.body)["messages"] == [{"role": "user", "content": "x"}]
+    other = await desk(dialect="anthropic")
+    for body in (b'{"model": "m", "max_tokens": 1, "input": "x"}', b'{"model": "m", "max_tokens": 1}'):
+        assert b'"$.messages' in (await other.ask(body)).replace(b"`", b'"')
+    assert b"This field is required - at `$.messages`" in await it.ask(b'{"model": "m"}')
+
+
 async def test_the_header_narrows_before_the_query_does(desk: OpenDesk) -> None:
     it = await desk()
     await it.ask(BODY, b"x-apipod-provider: openai", path=b"/chat?vendor=groq")
