@@ -213,6 +213,8 @@ class Call:
     stream: bool = False
     include_usage: bool = False
     """The client wants the usage chunk of a Chat stream."""
+    detailed: bool = False
+    """The client of Chat reads reasoning in OpenRouter's form: ``reasoning``, and every piece of it among the details."""
     max_tokens: int | None = None
     stop: list[str] = field(default_factory=list)
     choices: int | None = None

@@ -64,24 +64,38 @@ class _Tool:
 
 
 class _Choice:
-    __slots__ = ("details", "finished", "thoughts", "tools")
+    __slots__ = ("details", "finished", "numbers", "thoughts", "tools")
 
     def __init__(self) -> None:
         self.tools: dict[int, _Tool] = {}
         self.thoughts: dict[int, list[str]] = {}
         """The text of each thinking block, since its signature is shown together with it."""
         self.details = 0
+        self.numbers: dict[int, int] = {}
+        """The place of each thinking block among the details, where its pieces are told as such."""
         self.finished = False
 
 
 class Encoder:
     """One answer to one client."""
 
-    __slots__ = ("_choices", "_head", "_info", "_more", "_tail", "_text", "_text_end", "_usage", "dropped")
+    __slots__ = (
+        "_choices",
+        "_detailed",
+        "_head",
+        "_info",
+        "_more",
+        "_tail",
+        "_text",
+        "_text_end",
+        "_usage",
+        "dropped",
+    )
 
     def __init__(self, info: AnswerInfo) -> None:
         self._info = info
         self._choices: dict[int, _Choice] = {}
+        self._detailed = info.call is not None and info.call.detailed
         self._usage = Usage()
         self.dropped = Dropped()
         self._more: Object = {}
@@ -173,6 +187,8 @@ class Encoder:
     def _thinking(self, event: ThinkingDelta) -> bytes:
         out = b"" if event.choice in self._choices else self._role(event.choice)
         extra = event.extra.payload if event.extra is not None and event.extra.dialect == NAME else None
+        if extra is None and self._detailed:
+            return out + self._detail(event) if event.text else out
         if extra is None:
             thoughts = self._choices[event.choice].thoughts
             thoughts.setdefault(event.block, []).append(event.text)
@@ -186,6 +202,16 @@ class Encoder:
             delta["reasoning_details"] = extra["details"]
         return out + self._delta(event.choice, _dumps(delta)[1:-1])
 
+    def _detail(self, event: ThinkingDelta) -> bytes:
+        choice = self._choices[event.choice]
+        if event.block not in choice.numbers:
+            choice.numbers[event.block] = choice.details
+            choice.details += 1
+        detail = {"type": "reasoning.text", "text": event.text, "index": choice.numbers[event.block]}
+        return self._delta(
+            event.choice, _dumps({"reasoning": event.text, "reasoning_details": [detail]})[1:-1]
+        )
+
     def _signature(self, event: SignatureDelta) -> bytes:
         """A signature and the text that it signs, in one detail of OpenRouter's form, so that it can come back on the next turn."""
         out = b"" if event.choice in self._choices else self._role(event.choice)
@@ -195,9 +221,13 @@ class Encoder:
                 out + self._delta(event.choice, b'"reasoning_details":' + _dumps(details)) if details else out
             )
         choice = self._choices[event.choice]
-        text = "".join(choice.thoughts.pop(event.block, ()))
-        detail = signature_detail(event, text, choice.details)
-        choice.details += 1
+        number = choice.numbers.get(event.block)
+        if number is not None and not event.redacted:
+            # Its text was told already.
+            detail = signature_detail(event, "", number)
+        else:
+            detail = signature_detail(event, "".join(choice.thoughts.pop(event.block, ())), choice.details)
+            choice.details += 1
         return out + self._delta(event.choice, b'"reasoning_details":' + _dumps([detail]))
 
     def _tool(self, event: ToolOpen) -> bytes:

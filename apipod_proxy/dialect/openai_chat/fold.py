@@ -108,6 +108,9 @@ def fold(events: Sequence[Event], info: AnswerInfo, dropped: Dropped) -> bytes:
             index = getattr(event, "choice", None)
             if index is not None:
                 _add(messages.setdefault(index, _Message()), event, dropped)
+    if info.call is not None and info.call.detailed:
+        for message in messages.values():
+            message.field = "reasoning"
     body["choices"] = [messages[index].choice(index) for index in sorted(messages)]
     if usage != Usage():
         body["usage"] = to_chat(usage)

@@ -26,6 +26,13 @@ def _read_detail(detail: Object, calls: list[ToolCall], found: list[Thinking]) -
     data = _str(detail.get("data")) or None
     signed_by = FORMATS.get(_str(detail.get("format")), NAME)
     identity = detail.get("id")
+    if data is None and found and _goes_on(detail, found[-1]):
+        found[-1].text += text
+        if signature:
+            found[-1].signature, found[-1].signed_by = signature, signed_by
+        told = found[-1].extra.payload if found[-1].extra else {}
+        found[-1].extra = Opaque(NAME, {**told, **detail, "text": found[-1].text}, "reasoning_details")
+        return
     if data is not None and signed_by == "gemini":
         for call in calls:
             if identity is not None and call.id == identity:
@@ -42,6 +49,17 @@ def _read_detail(detail: Object, calls: list[ToolCall], found: list[Thinking]) -
     )
     thinking.extra = Opaque(NAME, detail, "reasoning_details")
     found.append(thinking)
+
+
+def _goes_on(detail: Object, last: Thinking) -> bool:
+    """Whether a detail is the next piece of the last one: streams tell one in pieces of the same number, and clients keep them so."""
+    told = last.extra.payload if last.extra else {}
+    return (
+        detail.get("type") == told.get("type") == "reasoning.text"
+        and detail.get("index") is not None
+        and detail["index"] == told.get("index")
+        and last.signature is None
+    )
 
 
 def _str(value: Json) -> str:

@@ -101,6 +101,7 @@ def decode_request(body: bytes, *, model: str | None = None, stream: bool | None
     call.tools = _tools(source)
     call.tool_choice = _choice(source)
     call.reasoning = _reasoning(source)
+    call.detailed = isinstance(source.get("reasoning"), dict)
     call.output = _output(opt_object(source, "response_format", "$"))
     call.modalities = opt_texts(source, "modalities", "$")
     call.verbosity = opt_text(source, "verbosity", "$")

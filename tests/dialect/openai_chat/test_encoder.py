@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 
@@ -10,6 +11,7 @@ from apipod_proxy.dialect.openai_chat.encoder import Encoder
 from apipod_proxy.dialect.openai_chat.messages import LEGACY
 from apipod_proxy.dialect.vocabulary import (
     Annotation,
+    Call,
     End,
     Event,
     Failure,
@@ -25,6 +27,7 @@ from apipod_proxy.dialect.vocabulary import (
     Start,
     StopReason,
     TextDelta,
+    Thinking,
     ThinkingDelta,
     ToolArgs,
     ToolOpen,
@@ -34,17 +37,56 @@ from apipod_proxy.dialect.vocabulary import (
 )
 from tests.dialect.event_strategies import answers, told
 from tests.dialect.openai_chat.cases import CHUNKS_THAT_COME_BACK, brief
-from tests.dialect.wire import INFO, decode, openai_client, payloads, stream
+from tests.dialect.wire import INFO, decode, fold, openai_client, payloads, stream
 
 STOP = Finish(StopReason.STOP)
 
 
-def deltas(events: list[Event]) -> list[Any]:
+def deltas(events: list[Event], call: Call | None = None) -> list[Any]:
     """The deltas of a stream without its first and last chunk."""
     return [
         item["choices"][0]["delta"]
-        for item in payloads(stream(ROW, [Start("c"), *events, STOP, End()]))[1:-1]
+        for item in payloads(stream(ROW, [Start("c"), *events, STOP, End()], call))[1:-1]
     ]
+
+
+def test_who_asks_for_reasoning_as_openrouters_clients_do_gets_it_so() -> None:
+    call = ROW.decode_request(
+        b'{"model":"m","reasoning":{"effort":"low"},"messages":[{"role":"user","content":"x"}]}'
+    )
+    events: list[Event] = [
+        ThinkingDelta("Let", 0),
+        ThinkingDelta(" me", 0),
+        SignatureDelta("s", "anthropic", 0),
+        ThinkingDelta("Then", 1),
+        SignatureDelta("d", "anthropic", 2, redacted=True),
+    ]
+    said = deltas(events, call)
+    assert [delta.get("reasoning") for delta in said] == ["Let", " me", None, "Then", None]
+    assert not any("reasoning_content" in delta for delta in said)
+    details = [detail for delta in said for detail in delta["reasoning_details"]]
+    assert [(detail["index"], detail.get("text")) for detail in details] == [
+        (0, "Let"),
+        (0, " me"),
+        (0, ""),
+        (1, "Then"),
+        (2, None),
+    ]
+    # What comes back on the next turn is what was said, signatures and all.
+    body = {"model": "m", "messages": [{"role": "assistant", "reasoning_details": details, "content": "x"}]}
+    thoughts = [
+        part
+        for part in ROW.decode_request(orjson.dumps(body)).messages[0].parts
+        if isinstance(part, Thinking)
+    ]
+    assert [(part.text, part.signature, part.signed_by) for part in thoughts] == [
+        ("Let me", "s", "anthropic"),
+        ("Then", None, None),
+        ("", "d", "anthropic"),
+    ]
+    message = fold(ROW, [*events, STOP, End()], call)["choices"][0]["message"]
+    assert message["reasoning"] == "Let meThen"
+    assert [detail.get("text") for detail in message["reasoning_details"]] == ["Let me", None]
 
 
 @settings(max_examples=60)

@@ -28,6 +28,25 @@ def test_details_hold_text_and_signatures() -> None:
     assert read(reasoning="Hmm", reasoning_details=[hidden])[0] == ("Hmm", None, None, False)
 
 
+def test_pieces_of_one_number_are_one_detail() -> None:
+    pieces: list[dict[str, Any]] = [
+        {"type": "reasoning.text", "text": "Let", "index": 0},
+        {"type": "reasoning.text", "text": " me", "index": 0},
+        {"type": "reasoning.text", "signature": "s", "format": "anthropic-claude-v1", "index": 0},
+        {"type": "reasoning.text", "text": "Then", "index": 1},
+        {"type": "reasoning.text", "text": "so", "index": None},
+        {"type": "reasoning.text", "text": "on", "index": None},
+    ]
+    assert read(reasoning="Let me", reasoning_details=pieces) == [
+        ("Let me", "s", "anthropic", False),
+        ("Then", None, None, False),
+        ("so", None, None, False),
+        ("on", None, None, False),
+    ]
+    thoughts = read_reasoning({"reasoning_details": pieces[:3]}, [], "$")
+    assert write_details(thoughts, [], True) == [pieces[2] | {"text": "Let me"}]
+
+
 def test_a_summary_and_its_hidden_text_are_one() -> None:
     summary = {"type": "reasoning.summary", "summary": "Sum", "id": "rs", "format": "openai-responses-v1"}
     hidden = {"type": "reasoning.encrypted", "data": "d", "id": "rs", "format": "openai-responses-v1"}
