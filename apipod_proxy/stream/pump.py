@@ -175,10 +175,15 @@ class StreamPump(Attempted):
                 return
         if self._passing:
             self._pass_on(data)
-        elif self._streams:
+        elif self._streams or self._begins_stream(data):
             self._hold_back(data)
         elif not self.hold(data, WHOLE_BYTES if self.status < 400 else ERROR_BYTES):
             self.give_up(UpstreamBroken("an answer that is no stream and too large to hold"))
+
+    def _begins_stream(self, data: bytes) -> bool:
+        """Whether this is the first of a stream after all: some servers call events JSON."""
+        self._streams = 200 <= self.status < 300 and not self._size and data.startswith(EVENT_STARTS)
+        return self._streams
 
     def _pass_on(self, data: bytes) -> None:
         lens = self._lens
@@ -280,6 +285,10 @@ class StreamPump(Attempted):
             self._outlet.write(last)
         if self._passing and not self._outlet.ended:
             self._outlet.finish()
+
+
+EVENT_STARTS = (b"data:", b"event:", b"id:", b":")
+"""How an event begins, and JSON does not."""
 
 
 def is_json(headers: Headers) -> bool:

@@ -169,6 +169,26 @@ async def test_an_error_status_is_collected_and_not_streamed() -> None:
     assert b.pump.received == 12
 
 
+async def test_a_stream_that_is_called_json_is_streamed() -> None:
+    b = bench()
+    b.pump.head(200, JSON)
+    for piece in (ROLE, TEXT, FINISH, DONE):
+        b.pump.body(piece)
+    b.pump.end()
+    assert b.pump.is_stream
+    assert b.text == (ROLE + TEXT + FINISH + DONE).replace(b'"up"', b'"x"')
+
+
+@pytest.mark.parametrize(("status", "body"), [(200, b'{"choices":[]}'), (503, TEXT)])
+async def test_a_whole_answer_to_who_asked_for_a_stream_is_held(status: int, body: bytes) -> None:
+    b = bench()
+    b.pump.head(status, JSON)
+    b.pump.body(body[:5])
+    b.pump.body(body[5:])
+    b.pump.end()
+    assert (b.pump.is_stream, b.pump.collected, b.text) == (False, body, b"")
+
+
 async def test_an_error_without_end_is_not_collected_without_end() -> None:
     b = bench()
     b.pump.head(503, JSON)
