@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import secrets
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
@@ -22,6 +24,8 @@ settings.register_profile("house", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("house")
 
 T = TypeVar("T")
+
+CLEAN_UP_SECONDS = 60
 
 
 class Loop(uvloop.Loop):
@@ -78,6 +82,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_finish() -> None:
     """As the server does when it is loaded: a look through all that was collected takes half a second of whichever test it hits."""
     settle_memory()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """Watch over the end of a test that failed, too: its failure has ended the watch over the rest. A loop that closes may wait for ever."""
+    faulthandler.dump_traceback_later(CLEAN_UP_SECONDS, exit=True, file=sys.__stderr__)
 
 
 @pytest.fixture(autouse=True)
