@@ -6,7 +6,6 @@ import asyncio
 import faulthandler
 import os
 import secrets
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
@@ -87,7 +86,7 @@ def pytest_collection_finish() -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown() -> None:
     """Watch over the end of a test that failed, too: its failure has ended the watch over the rest. A loop that closes may wait for ever."""
-    faulthandler.dump_traceback_later(CLEAN_UP_SECONDS, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(CLEAN_UP_SECONDS, exit=True, file=2)
 
 
 @pytest.fixture(autouse=True)
