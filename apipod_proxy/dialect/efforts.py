@@ -36,11 +36,13 @@ def of_budget(budget: int) -> str:
 
 
 def nearest(effort: str, known: Sequence[str]) -> str | None:
-    """``effort``, or the nearest that a model knows, the lower one of two; None where it knows none, and for ``none`` where it cannot but think."""
+    """``effort``, or the nearest that a model knows, the lower one of two. None where it knows none, for ``none`` where it cannot but think, and
+    for words that are not of ORDER: some dialects' clients may say any.
+    """
     if effort in known:
         return effort
-    place = ORDER.index(effort)
     words = [word for word in known if word != "none"]
-    if effort == "none" or not words:
+    if effort == "none" or effort not in ORDER or not words:
         return None
+    place = ORDER.index(effort)
     return min(words, key=lambda word: (abs(ORDER.index(word) - place), ORDER.index(word)))

@@ -45,6 +45,7 @@ def test_an_effort_survives_a_budget(word: str) -> None:
         ("none", USUAL, None),
         ("low", (), None),
         ("low", ("none",), None),
+        ("ultra", USUAL, None),
     ],
 )
 def test_the_nearest_word_that_a_model_knows(word: str, known: tuple[str, ...], expected: str | None) -> None:

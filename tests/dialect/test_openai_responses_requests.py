@@ -374,6 +374,7 @@ def test_efforts_are_those_that_the_model_knows() -> None:
     assert dropped(off, "gpt-5") == ["reasoning"]
     assert write(most, "gpt-5.2")["reasoning"] == {"effort": "xhigh"}
     assert write(read(reasoning={"effort": "xhigh"}), "gpt-5")["reasoning"] == {"effort": "xhigh"}
+    assert dropped(a_call(reasoning=Reasoning(effort="ultra")), "gpt-5") == ["reasoning"]
 
 
 def test_models_that_do_not_reason_are_not_asked_to() -> None:

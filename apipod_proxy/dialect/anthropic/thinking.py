@@ -62,8 +62,11 @@ def write(call: Call, aim: Aim, body: Object, dropped: Dropped, *, allowed: bool
         if reasoning.show is not False:
             body["thinking"]["display"] = "summarized"
         effort = efforts.asked(reasoning)
-        if effort is not None:
-            body["output_config"] = {"effort": efforts.nearest(effort, efforts_of(aim.model))}
+        word = None if effort is None else efforts.nearest(effort, efforts_of(aim.model))
+        if word is not None:
+            body["output_config"] = {"effort": word}
+        elif effort is not None:
+            dropped.add("reasoning.effort")
         return
     _write_budget(call, aim, reasoning, body, dropped, thought_last)
 
@@ -91,7 +94,7 @@ def _write_budget(
     if budget is None:
         if reasoning.effort is None and reasoning.enabled is None:
             return
-        budget = efforts.BUDGETS[reasoning.effort or "medium"]
+        budget = efforts.BUDGETS.get(reasoning.effort or "", efforts.BUDGETS["medium"])
     limit: int = body["max_tokens"]
     if call.max_tokens is None and aim.max_output is None:
         limit = body["max_tokens"] = limit + budget

@@ -96,6 +96,8 @@ SUMMARIZED = {"type": "adaptive", "display": "summarized"}
         (Reasoning(True, "xhigh"), NEW, (SUMMARIZED, "high", 64000, ())),
         (Reasoning(True, "xhigh"), NEWEST, (SUMMARIZED, "xhigh", 64000, ())),
         (Reasoning(True, budget=-1), NEW, (SUMMARIZED, None, 64000, ())),
+        (Reasoning(True, "ultra"), NEW, (SUMMARIZED, None, 64000, ("reasoning.effort",))),
+        (Reasoning(True, "ultra"), OLD, ({"type": "enabled", "budget_tokens": 8192}, None, 64000, ())),
         (Reasoning(False, "none"), NEW, ({"type": "disabled"}, None, 64000, ())),
         (Reasoning(budget=0), OLD, ({"type": "disabled"}, None, 64000, ())),
         (Reasoning(False), Aim("m", 5, thinks=False), (None, None, 5, ())),
