@@ -265,14 +265,13 @@ def encode_request(call: Call, aim: Aim) -> Encoded:
     include = []
     if foreign and efforts_of(aim.model, aim.thinks):
         include.append(SEALED)
-    tells_tokens = call.sampling.logprobs
-    if foreign:
-        effort = body.get("reasoning", {}).get("effort")
-        for name in refused(body | {"logprobs": tells_tokens or None}, aim.model, effort):
-            body.pop(name, None)
-            tells_tokens = tells_tokens and name != "logprobs"
-            writer.dropped.add(name)
-    if tells_tokens:
+    logprobs = call.sampling.logprobs or None
+    effort = body.get("reasoning", {}).get("effort")
+    left_out = refused(body | {"logprobs": logprobs}, aim.model, effort) if foreign else []
+    for name in left_out:
+        body.pop(name, None)
+        writer.dropped.add(name)
+    if logprobs and "logprobs" not in left_out:
         include.append(LOGPROBS)
     for extra in call.extra:
         if extra.dialect == NAME:
