@@ -12,7 +12,7 @@ import orjson
 
 from apipod_proxy.dialect import AnswerInfo, custom_tools, lenient
 from apipod_proxy.dialect.gemini_names import NAME, REASONS, SKIP_VALIDATION, STATUSES, WORDS
-from apipod_proxy.dialect.gemini_parts import REDACTED, arguments_object
+from apipod_proxy.dialect.gemini_parts import REDACTED
 from apipod_proxy.dialect.shapes import is_whole
 from apipod_proxy.dialect.signatures import CALL, wrap_base64
 from apipod_proxy.dialect.vocabulary import (
@@ -290,7 +290,9 @@ def _is_own(opened: ToolOpen) -> bool:
 def _call_part(opened: ToolOpen, arguments: str) -> Object:
     call: Object = {
         "name": opened.name,
-        "args": arguments_object(custom_tools.to_arguments(arguments) if opened.custom else arguments),
+        "args": lenient.arguments_object(
+            custom_tools.to_arguments(arguments) if opened.custom else arguments
+        ),
     }
     if opened.extra is None or not _is_own(opened) or opened.extra.payload.get("id", "") is not None:
         call["id"] = opened.id

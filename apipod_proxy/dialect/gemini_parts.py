@@ -18,8 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-import orjson
-
 from apipod_proxy.dialect import custom_tools, lenient, media_types
 from apipod_proxy.dialect.dropped import Dropped
 from apipod_proxy.dialect.fields import Object, a_list, a_text, an_object, opt_text, required
@@ -359,7 +357,7 @@ class ContentsWriter:
         if part.cache is not None:
             self.dropped.add("cache_control")
         arguments = custom_tools.to_arguments(part.arguments) if part.custom else part.arguments
-        call: Object = {"name": part.name, "args": arguments_object(arguments)}
+        call: Object = {"name": part.name, "args": lenient.arguments_object(arguments)}
         if not _is_nameless(part.extra):
             call["id"] = part.id
         out: Object = {"functionCall": call}
@@ -494,17 +492,3 @@ def _result_object(part: ToolResult, content: list[Part]) -> Object:
     if not texts:
         return {key: ""} if part.is_error or not content else {}
     return {key: texts[0] if len(texts) == 1 else texts}
-
-
-def arguments_object(arguments: str) -> Object:
-    """The arguments of a call as the object that Gemini wants; other JSON and broken text are kept under a name of ours."""
-    if not arguments.strip():
-        return {}
-    try:
-        value = lenient.loads_exactly(arguments.encode("utf-8", "surrogatepass"))
-    except orjson.JSONDecodeError:
-        return {"arguments": arguments}
-    if value is None:
-        # What some models write for a tool without parameters.
-        return {}
-    return value if isinstance(value, dict) else {"arguments": value}

@@ -45,6 +45,20 @@ def loads_exactly(text: bytes) -> Json:
         return value
 
 
+def arguments_object(text: str) -> dict[str, Json]:
+    """The arguments of a call as the object that some dialects want; what a model wrote that is none is kept under a name of ours."""
+    if not text.strip():
+        return {}
+    try:
+        value = loads_exactly(text.encode("utf-8", "surrogatepass"))
+    except orjson.JSONDecodeError:
+        return {"arguments": text}
+    if value is None:
+        # What some models write for a tool without parameters.
+        return {}
+    return value if isinstance(value, dict) else {"arguments": value}
+
+
 def mended(text: bytes) -> bytes:
     """``text`` with half characters replaced; as long as before, so that places in one are places in the other."""
     return _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], text)

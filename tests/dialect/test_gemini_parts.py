@@ -8,7 +8,6 @@ import pytest
 from apipod_proxy.dialect.gemini_parts import (
     ContentsReader,
     ContentsWriter,
-    arguments_object,
     wants_signatures,
 )
 from apipod_proxy.dialect.signatures import wrap_base64
@@ -286,20 +285,6 @@ def test_an_error_without_text_is_still_an_error() -> None:
 def test_a_result_without_its_call_is_refused() -> None:
     with pytest.raises(BadRequest, match="No tool call with the id 'c9'"):
         write(Message(Role.USER, [ToolResult("c9", [Text("x")])]))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        ("", {}),
-        ("null", {}),
-        ('{"a": 1}', {"a": 1}),
-        ("[1]", {"arguments": [1]}),
-        ('{"a": ', {"arguments": '{"a": '}),
-    ],
-)
-def test_arguments_become_an_object(arguments: str, expected: Any) -> None:
-    assert arguments_object(arguments) == expected
 
 
 def test_a_custom_call_has_its_text_as_input() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apipod_proxy.dialect.lenient import dumps, loads, loads_exactly
+from apipod_proxy.dialect.lenient import arguments_object, dumps, loads, loads_exactly
 from apipod_proxy.dialect.table import DIALECTS
 from apipod_proxy.dialect.vocabulary import End, Event, Finish, Start, StopReason, ToolArgs, ToolOpen
 from apipod_proxy.errors import BadRequest
@@ -108,3 +108,18 @@ def test_long_integers_in_arguments_reach_every_client(name: str) -> None:
     assert digits in b"".join(encoder.send(event) for event in events)
     again = row.decode_unary(row.encoder(INFO).fold(events), ids())
     assert [event.fragment for event in again if isinstance(event, ToolArgs)] == [arguments]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("", {}),
+        ("{", {"arguments": "{"}),
+        ("null", {}),
+        ('{"a": 1}', {"a": 1}),
+        ("[1]", {"arguments": [1]}),
+        ('{"a": ', {"arguments": '{"a": '}),
+    ],
+)
+def test_arguments_become_an_object(arguments: str, expected: Any) -> None:
+    assert arguments_object(arguments) == expected

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-import orjson
-
 from apipod_proxy.dialect import custom_tools, lenient, media_types
 from apipod_proxy.dialect.anthropic.names import NAME
 from apipod_proxy.dialect.fields import (
@@ -298,22 +296,10 @@ def write_call(call: ToolCall, identity: str) -> Object:
         "type": "tool_use",
         "id": identity,
         "name": call.name,
-        "input": {custom_tools.INPUT: call.arguments} if call.custom else arguments_of(call.arguments),
+        "input": {custom_tools.INPUT: call.arguments}
+        if call.custom
+        else lenient.arguments_object(call.arguments),
     }
     if call.extra is not None and call.extra.dialect == NAME:
         block |= call.extra.payload
     return block
-
-
-def arguments_of(text: str) -> Object:
-    """The arguments as an object; what a model wrote that is none is kept under one name."""
-    if not text.strip():
-        return {}
-    try:
-        value = lenient.loads_exactly(text.encode("utf-8", "surrogatepass"))
-    except orjson.JSONDecodeError:
-        return {"arguments": text}
-    if value is None:
-        # What some models write for a tool without parameters.
-        return {}
-    return value if isinstance(value, dict) else {"arguments": value}

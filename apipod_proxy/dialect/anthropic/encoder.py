@@ -12,7 +12,6 @@ from typing import Any
 import orjson
 
 from apipod_proxy.dialect import AnswerInfo, ProtocolError, custom_tools, lenient
-from apipod_proxy.dialect.anthropic.content import arguments_of
 from apipod_proxy.dialect.anthropic.errors import failure_body
 from apipod_proxy.dialect.anthropic.names import NAME, WORDS
 from apipod_proxy.dialect.dropped import Dropped
@@ -448,7 +447,7 @@ class FoldingEncoder(Encoder):
         if self._arguments:
             text = "".join(self._arguments)
             self._arguments.clear()
-            self._message["content"][-1]["input"] = arguments_of(text)
+            self._message["content"][-1]["input"] = lenient.arguments_object(text)
         return b""
 
 

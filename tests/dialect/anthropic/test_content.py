@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from apipod_proxy.dialect.anthropic.content import (
-    arguments_of,
     read_blocks,
     tool_id,
     write_call,
@@ -203,8 +202,8 @@ def test_calls_are_written_with_an_object_and_a_clean_id() -> None:
     }
     assert write_call(ToolCall("t", "f", "x", custom=True), "t")["input"] == {"input": "x"}
     assert write_call(ToolCall("t", "f", "{}", extra=Opaque("anthropic", {"caller": 1})), "t")["caller"] == 1
-    assert [arguments_of(text) for text in ("", "null", "{")] == [{}, {}, {"arguments": "{"}]
-    assert arguments_of("[1]") == {"arguments": [1]}
+    inputs = [write_call(ToolCall("t", "f", text), "t")["input"] for text in ("", "null", "{", "[1]")]
+    assert inputs == [{}, {}, {"arguments": "{"}, {"arguments": [1]}]
     assert tool_id("") == "_"
     assert write_text(Text("a", citations=[Opaque("anthropic", CITE), Opaque("x", {})]))["citations"] == [
         CITE
